@@ -1,0 +1,70 @@
+"""The job file as types: one recommender, top to bottom. Each stage owns the settings of its blocks; this is their sum.
+
+What is wrong with a file is found by `jobs.validate`, which knows the lines; this module only says what is right.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from model.settings import ModelSettings, TrainerSettings
+from pipelines.schema import Block, ExampleSchema
+from pipelines.settings import JoinerSettings, KafkaSettings
+from ps.settings import ShardSettings, SnapshotSettings, SyncSettings, TableSettings
+from serving.settings import ServingSettings
+
+
+class SchemaSettings(ExampleSchema):
+    """The `schema` block: features, labels, and the tables behind the features."""
+
+    tables: dict[str, TableSettings] = Field(default_factory=dict)
+    default_table: TableSettings = TableSettings()
+    """Settings of every table that `tables` does not name."""
+
+
+class TrafficSettings(Block):
+    """The `traffic` block: who produces events. `none`: the user's own producers."""
+
+    kind: Literal["none", "simulated", "replay"] = "none"
+    seed: int = 1
+    metrics_address: str | None = None
+    # simulated
+    requests_per_s: float = Field(default=50.0, gt=0)
+    users: int = Field(default=2000, ge=1)
+    items: int = Field(default=1000, ge=2)
+    candidates: int = Field(default=8, ge=1)
+    """Items in each request."""
+    action_delay_s: float = Field(default=2.0, gt=0)
+    """Mean delay of a reaction; nearly all come within the label's window."""
+    # replay
+    path: str | None = None
+    """A KuaiRand directory, or a ratings file (`userId,movieId,rating,timestamp` or MovieTweetings)."""
+    speed: float | Literal["max"] = "max"
+    """Event seconds per second, or as fast as the loop closes."""
+    freeze_after: float = Field(default=0.5, ge=0, le=1)
+    """The share of the replay, or of the run's time, after which the comparison model is frozen."""
+
+
+class DashboardSettings(Block):
+    """The `dashboard` block."""
+
+    address: str | None = None
+    """host:port; None: a free port on loopback."""
+
+
+class Job(Block):
+    """One recommender."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    seed: int = 1
+    kafka: KafkaSettings = KafkaSettings()
+    schema_: SchemaSettings = Field(alias="schema")
+    joiner: JoinerSettings = JoinerSettings()
+    model: ModelSettings = ModelSettings()
+    trainer: TrainerSettings = TrainerSettings()
+    ps: ShardSettings = ShardSettings()
+    sync: SyncSettings = SyncSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
+    serving: ServingSettings = ServingSettings()
+    traffic: TrafficSettings = TrafficSettings()
+    dashboard: DashboardSettings = DashboardSettings()

@@ -1,0 +1,67 @@
+"""The `schema` block of a job file: which features an example carries and which actions label it.
+
+It is the contract between the joiner, which fills examples, the model, which reads them, and serving, which takes
+the same features from a request. One reader of raw events (`pipelines.records`) serves all three, so that training and
+serving cannot differ.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Origin = Literal["user", "context", "item"]
+FeatureType = Literal["int", "string", "float"]
+
+RESERVED_NAMES = frozenset(
+    {"request_id", "item_id", "ts", "joined_ts", "action_ts", "action_logged_ts", "sampling_rate"}
+)
+"""Features of an example that Freshet writes itself (`docs/formats.md`)."""
+
+
+class Block(BaseModel):
+    """A block of the job file: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class FeatureSettings(Block):
+    """One feature: where it stands in the raw event, its type, and how the model takes it in.
+
+    `int` and `string` values are categorical: each distinct value is a row of `table`. `float` values are numeric: they
+    enter the dense part of the model as they are, or, with `boundaries`, become the number of their bucket and are then
+    categorical.
+    """
+
+    source: str = Field(alias="from", pattern=r"^(user|context|item)\.[^.\s]+$")
+    """Where the value stands in a `features` event: `user.KEY`, `context.KEY` or `item.KEY`."""
+    type: FeatureType = "int"
+    many: bool = False
+    """The value is a list; its rows are averaged."""
+    boundaries: tuple[float, ...] = ()
+    """Ascending bucket boundaries of a `float` feature."""
+    table: str | None = None
+    """The table that holds its rows; None: a table of its own, named as the feature."""
+
+
+class CrossSettings(Block):
+    """A categorical feature made of every combination of the values of other categorical features."""
+
+    of: tuple[str, ...] = Field(min_length=2)
+    table: str | None = None
+
+
+class LabelSettings(Block):
+    """A binary label: 1 when `action` happens within `window_s` of the request, else 0."""
+
+    action: str
+    window_s: float = Field(default=600.0, gt=0)
+
+
+
+
+class ExampleSchema(Block):
+    """The features and labels of every example."""
+
+    features: dict[str, FeatureSettings]
+    crosses: dict[str, CrossSettings] = Field(default_factory=dict)
+    labels: dict[str, LabelSettings]

@@ -1,0 +1,16 @@
+"""The `serving` block of a job file."""
+
+from pydantic import Field
+
+from model.settings import Block
+
+
+class ServingSettings(Block):
+    """How many replicas answer `POST /v1/predict`, and where."""
+
+    replicas: int = Field(default=1, ge=1)
+    addresses: tuple[str, ...] = ()
+    """host:port of every replica; empty: the embedded stack picks free ports."""
+    max_batch_items: int = Field(default=4096, ge=1)
+    """Requests that arrive together are scored together, up to so many items."""
+    max_body_bytes: int = Field(default=1 << 20, ge=1024)
