@@ -1,0 +1,63 @@
+"""The native part of the parameter server. Use ps.table."""
+
+import enum
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
+
+
+class InitializerKind(enum.Enum):
+    zeros = 0
+
+    constant = 1
+
+    uniform = 2
+
+    normal = 3
+
+    truncated_normal = 4
+
+class OptimizerKind(enum.Enum):
+    none = 0
+
+    sgd = 1
+
+    adagrad = 2
+
+    adam = 3
+
+class OptimizerConstants:
+    def __init__(self, learning_rate: float, initial_accumulator: float, beta_1: float, beta_2: float, epsilon: float, l2: float) -> None: ...
+
+class Table:
+    def __init__(self, *, dim: int, initializer: InitializerKind, scale: float, optimizer: OptimizerKind, constants: OptimizerConstants, seed: int, placement_seed: int, initial_capacity_rows: int, portable: bool) -> None: ...
+
+    def lookup(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu')]) -> None: ...
+
+    def apply_gradients(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], gradients: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], ts_ms: int) -> None: ...
+
+    def assign(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], last_update_ms: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], counts: Annotated[NDArray[numpy.uint32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> None: ...
+
+    def remove(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> int: ...
+
+    def contains(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.bool_], dict(shape=(None,), order='C', device='cpu')]) -> None: ...
+
+    def items(self) -> tuple: ...
+
+    def touched(self, clear: bool) -> Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C')]: ...
+
+    def clone(self) -> Table: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def row_floats(self) -> int: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+    @property
+    def memory_bytes(self) -> int: ...
+
+def mix(key: int, seed: int) -> int: ...

@@ -1,0 +1,110 @@
+#include "arena.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <new>
+#include <string_view>
+
+namespace freshet {
+namespace {
+
+constexpr unsigned kGranulesPerBlock = Arena::kBlockBytes / Arena::kGranuleBytes;
+static_assert(kGranulesPerBlock == 64);
+
+uint64_t run_of_ones(size_t granules) {
+  return granules == 64 ? ~uint64_t{0} : (uint64_t{1} << granules) - 1;
+}
+
+size_t granules_for(size_t bytes) { return (bytes + Arena::kGranuleBytes - 1) / Arena::kGranuleBytes; }
+
+// First position of `granules` zeros in a row, or 64.
+unsigned first_gap(uint64_t used, size_t granules) {
+  uint64_t starts = ~used;
+  for (size_t i = 1; i < granules && starts; ++i) starts &= starts >> 1;
+  const unsigned first = static_cast<unsigned>(std::countr_zero(starts));
+  return first + granules <= 64 ? first : 64;
+}
+
+bool system_gives_huge_pages() {
+  std::FILE* file = std::fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+  if (!file) return false;
+  char text[64] = {};
+  const size_t length = std::fread(text, 1, sizeof(text) - 1, file);
+  std::fclose(file);
+  return length > 0 && std::string_view(text, length).find("[never]") == std::string_view::npos;
+}
+
+std::byte* map_aligned_block() {
+  constexpr size_t size = Arena::kBlockBytes;
+  void* raw =
+      mmap(nullptr, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) throw std::bad_alloc();
+  auto* start = static_cast<std::byte*>(raw);
+  const size_t before = (size - reinterpret_cast<uintptr_t>(raw) % size) % size;
+  if (before) munmap(start, before);
+  munmap(start + before + size, size - before);
+  return start + before;
+}
+
+}  // namespace
+
+Arena::~Arena() {
+  for (const Block& block : blocks_) munmap(block.memory, kBlockBytes);
+}
+
+void* Arena::allocate(size_t bytes) {
+  const size_t granules = granules_for(bytes);
+  std::lock_guard lock(mutex_);
+  unsigned first = 0;
+  Block& block = block_with_room(granules, &first);
+  block.used |= run_of_ones(granules) << first;
+  return block.memory + first * kGranuleBytes;
+}
+
+void Arena::free(void* memory, size_t bytes) {
+  std::lock_guard lock(mutex_);
+  auto* start = static_cast<std::byte*>(memory);
+  const auto block = std::ranges::find_if(
+      blocks_, [start](const Block& b) { return start >= b.memory && start < b.memory + kBlockBytes; });
+  const size_t first = static_cast<size_t>(start - block->memory) / kGranuleBytes;
+  block->used &= ~(run_of_ones(granules_for(bytes)) << first);
+  if (block->used) return;
+  munmap(block->memory, kBlockBytes);
+  blocks_.erase(block);
+}
+
+size_t Arena::huge_bytes() const {
+  std::lock_guard lock(mutex_);
+  return kBlockBytes * static_cast<size_t>(std::ranges::count_if(blocks_, &Block::huge));
+}
+
+bool Arena::is_huge(const void* memory) const {
+  std::lock_guard lock(mutex_);
+  const auto* start = static_cast<const std::byte*>(memory);
+  return std::ranges::any_of(blocks_, [start](const Block& b) {
+    return b.huge && start >= b.memory && start < b.memory + kBlockBytes;
+  });
+}
+
+Arena::Block& Arena::block_with_room(size_t granules, unsigned* first) {
+  for (Block& block : blocks_) {
+    *first = first_gap(block.used, granules);
+    if (*first < kGranulesPerBlock) return block;
+  }
+  *first = 0;
+  return add_block();
+}
+
+Arena::Block& Arena::add_block() {
+  static const bool gives_huge_pages = system_gives_huge_pages();
+  blocks_.reserve(blocks_.size() + 1);
+  std::byte* memory = map_aligned_block();
+  const bool huge = gives_huge_pages && blocks_.size() >= kSmallPageBlocks &&
+                    madvise(memory, kBlockBytes, MADV_HUGEPAGE) == 0;
+  return blocks_.emplace_back(memory, uint64_t{0}, huge);
+}
+
+}  // namespace freshet

@@ -1,0 +1,63 @@
+#include "batch.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include "hash.h"
+#include "optimizers.h"
+
+namespace freshet {
+
+std::vector<uint64_t> hash_all(const int64_t* ids, size_t n, uint64_t seed) {
+  std::vector<uint64_t> hashes(n);
+  for (size_t i = 0; i < n; ++i) hashes[i] = mix(static_cast<uint64_t>(ids[i]), seed);
+  return hashes;
+}
+
+std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::vector<bool>& skip) {
+  std::array<uint32_t, kSegments + 1> start{};
+  const auto kept = [&skip](size_t i) { return skip.empty() || !skip[i]; };
+  for (size_t i = 0; i < hashes.size(); ++i) start[segment_of(hashes[i]) + 1] += kept(i);
+  for (size_t s = 1; s <= kSegments; ++s) start[s] += start[s - 1];
+  std::vector<Probe> probes(start[kSegments]);
+  for (size_t i = 0; i < hashes.size(); ++i) {
+    if (kept(i)) probes[start[segment_of(hashes[i])]++] = {hashes[i], static_cast<uint32_t>(i)};
+  }
+  return probes;
+}
+
+SummedGradients::SummedGradients(const int64_t* ids, const std::vector<uint64_t>& hashes,
+                                 const float* gradients, size_t dim)
+    : gradients_(gradients), dim_(dim) {
+  const size_t n = hashes.size();
+  const size_t mask = std::bit_ceil(2 * n + 1) - 1;
+  std::vector<uint32_t> first_at(mask + 1, kNone);
+  for (size_t i = 0; i < n; ++i) {
+    size_t slot = hashes[i] & mask;
+    while (first_at[slot] != kNone && ids[first_at[slot]] != ids[i]) slot = (slot + 1) & mask;
+    if (first_at[slot] == kNone) {
+      first_at[slot] = static_cast<uint32_t>(i);
+    } else {
+      add(first_at[slot], i, n);
+    }
+  }
+}
+
+bool SummedGradients::all_finite() const { return freshet::all_finite(sums_.data(), sums_.size()); }
+
+void SummedGradients::add(size_t first, size_t repeat, size_t n) {
+  if (repeats_.empty()) {
+    repeats_.resize(n);
+    sum_of_.resize(n, kNone);
+  }
+  repeats_[repeat] = true;
+  if (sum_of_[first] == kNone) {
+    sum_of_[first] = static_cast<uint32_t>(sums_.size() / dim_);
+    sums_.insert(sums_.end(), gradients_ + first * dim_, gradients_ + (first + 1) * dim_);
+  }
+  float* sum = sums_.data() + size_t{sum_of_[first]} * dim_;
+  for (size_t d = 0; d < dim_; ++d) sum[d] += gradients_[repeat * dim_ + d];
+}
+
+}  // namespace freshet

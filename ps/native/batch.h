@@ -1,0 +1,54 @@
+// What a batch call prepares before it takes a lock: hashes, order by segment, sums of repeated gradients.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace freshet {
+
+inline constexpr unsigned kSegmentBits = 6;
+inline constexpr size_t kSegments = size_t{1} << kSegmentBits;
+
+inline size_t segment_of(uint64_t hash) { return hash >> (64 - kSegmentBits); }
+
+// One id of a batch: its hash and where it stands in the caller's arrays.
+struct Probe {
+  uint64_t hash;
+  uint32_t position;
+};
+
+std::vector<uint64_t> hash_all(const int64_t* ids, size_t n, uint64_t seed);
+
+// Ordered by segment; ids of one segment keep the caller's order. Leaves out the positions marked in `skip`
+// (may be empty: none).
+std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::vector<bool>& skip);
+
+// Gradients with those of repeated ids added up, in the caller's order, at the id's first position.
+class SummedGradients {
+ public:
+  SummedGradients(const int64_t* ids, const std::vector<uint64_t>& hashes, const float* gradients,
+                  size_t dim);
+
+  // The gradient of the id whose first position this is.
+  const float* at(size_t position) const {
+    if (sum_of_.empty() || sum_of_[position] == kNone) return gradients_ + position * dim_;
+    return sums_.data() + size_t{sum_of_[position]} * dim_;
+  }
+  // Positions that repeat an earlier one; empty when none does.
+  const std::vector<bool>& repeats() const { return repeats_; }
+  bool all_finite() const;
+
+ private:
+  static constexpr uint32_t kNone = 0xffffffff;
+
+  void add(size_t first, size_t repeat, size_t n);
+
+  const float* gradients_;
+  size_t dim_;
+  std::vector<bool> repeats_;
+  std::vector<uint32_t> sum_of_;
+  std::vector<float> sums_;
+};
+
+}  // namespace freshet

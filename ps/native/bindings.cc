@@ -1,0 +1,142 @@
+// The module ps._core. No logic: arrays in, arrays out, the GIL released. ps/table.py checks the arguments.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "table.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace freshet {
+namespace {
+
+using Ids = nb::ndarray<const int64_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Counts = nb::ndarray<const uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Rows = nb::ndarray<const float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using RowsOut = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using BoolsOut = nb::ndarray<bool, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <class T>
+using Vector = nb::ndarray<T, nb::numpy, nb::ndim<1>, nb::c_contig>;
+template <class T>
+using Matrix = nb::ndarray<T, nb::numpy, nb::ndim<2>, nb::c_contig>;
+
+// Hands the memory of a vector to NumPy.
+template <class Array, class T>
+Array into_array(std::vector<T>&& values, std::initializer_list<size_t> shape) {
+  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+  T* data = owned->data();
+  nb::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return Array(data, shape, owner);
+}
+
+TableConfig config(size_t dim, InitializerKind initializer, float scale, OptimizerKind optimizer,
+                   const OptimizerConstants& constants, uint64_t seed, uint64_t placement_seed,
+                   size_t initial_capacity_rows, bool portable) {
+  return {dim,     initializer, scale, optimizer, constants, seed, placement_seed, initial_capacity_rows,
+          portable};
+}
+
+nb::tuple items(const Table& table) {
+  Items all;
+  {
+    nb::gil_scoped_release release;
+    all = table.items();
+  }
+  const size_t n = all.ids.size();
+  return nb::make_tuple(into_array<Vector<int64_t>>(std::move(all.ids), {n}),
+                        into_array<Matrix<float>>(std::move(all.rows), {n, table.row_floats()}),
+                        into_array<Vector<int64_t>>(std::move(all.last_update_ms), {n}),
+                        into_array<Vector<uint32_t>>(std::move(all.counts), {n}));
+}
+
+Vector<int64_t> touched(Table& table, bool clear) {
+  std::vector<int64_t> ids;
+  {
+    nb::gil_scoped_release release;
+    ids = table.touched(clear);
+  }
+  const size_t n = ids.size();
+  return into_array<Vector<int64_t>>(std::move(ids), {n});
+}
+
+}  // namespace
+}  // namespace freshet
+
+NB_MODULE(_core, m) {
+  using namespace freshet;
+  m.doc() = "The native part of the parameter server. Use ps.table.";
+
+  nb::enum_<InitializerKind>(m, "InitializerKind")
+      .value("zeros", InitializerKind::kZeros)
+      .value("constant", InitializerKind::kConstant)
+      .value("uniform", InitializerKind::kUniform)
+      .value("normal", InitializerKind::kNormal)
+      .value("truncated_normal", InitializerKind::kTruncatedNormal);
+  nb::enum_<OptimizerKind>(m, "OptimizerKind")
+      .value("none", OptimizerKind::kNone)
+      .value("sgd", OptimizerKind::kSgd)
+      .value("adagrad", OptimizerKind::kAdagrad)
+      .value("adam", OptimizerKind::kAdam);
+
+  nb::class_<OptimizerConstants>(m, "OptimizerConstants")
+      .def(nb::init<float, float, float, float, float, float>(), "learning_rate"_a, "initial_accumulator"_a,
+           "beta_1"_a, "beta_2"_a, "epsilon"_a, "l2"_a);
+
+  const auto release = nb::call_guard<nb::gil_scoped_release>();
+  nb::class_<Table>(m, "Table")
+      .def(
+          "__init__",
+          [](Table* self, size_t dim, InitializerKind initializer, float scale, OptimizerKind optimizer,
+             const OptimizerConstants& constants, uint64_t seed, uint64_t placement_seed,
+             size_t initial_capacity_rows, bool portable) {
+            new (self) Table(config(dim, initializer, scale, optimizer, constants, seed, placement_seed,
+                                    initial_capacity_rows, portable));
+          },
+          nb::kw_only(), "dim"_a, "initializer"_a, "scale"_a, "optimizer"_a, "constants"_a, "seed"_a,
+          "placement_seed"_a, "initial_capacity_rows"_a, "portable"_a)
+      .def(
+          "lookup",
+          [](const Table& t, const Ids& ids, const RowsOut& out) {
+            t.lookup(ids.data(), ids.size(), out.data());
+          },
+          "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def(
+          "apply_gradients",
+          [](Table& t, const Ids& ids, const Rows& gradients, int64_t ts_ms) {
+            t.apply_gradients(ids.data(), ids.size(), gradients.data(), ts_ms);
+          },
+          "ids"_a.noconvert(), "gradients"_a.noconvert(), "ts_ms"_a, release)
+      .def(
+          "assign",
+          [](Table& t, const Ids& ids, const Rows& rows, const Ids& last_update_ms, const Counts& counts) {
+            t.assign(ids.data(), ids.size(), rows.data(), rows.shape(1), last_update_ms.data(),
+                     counts.size() ? counts.data() : nullptr);
+          },
+          "ids"_a.noconvert(), "rows"_a.noconvert(), "last_update_ms"_a.noconvert(), "counts"_a.noconvert(),
+          release)
+      .def(
+          "remove", [](Table& t, const Ids& ids) { return t.remove(ids.data(), ids.size()); },
+          "ids"_a.noconvert(), release)
+      .def(
+          "contains",
+          [](const Table& t, const Ids& ids, const BoolsOut& out) {
+            t.contains(ids.data(), ids.size(), out.data());
+          },
+          "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def("items", &items)
+      .def("touched", &touched, "clear"_a)
+      .def("clone", &Table::clone, release)
+      .def("__len__", &Table::size, release)
+      .def_prop_ro("row_floats", &Table::row_floats)
+      .def_prop_ro("capacity", &Table::capacity, release)
+      .def_prop_ro("memory_bytes", &Table::memory_bytes, release);
+
+  m.def("mix", &mix, "key"_a, "seed"_a);
+}

@@ -1,0 +1,132 @@
+#include "growing_map.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+namespace freshet {
+namespace {
+
+constexpr uint32_t kStep = Arena::kGranuleBytes / sizeof(Bucket);
+
+size_t most_keys(const CuckooMap& map) { return map.slots() - map.slots() / 10; }
+
+// Small maps double; larger ones take whole granules.
+uint32_t round_buckets(size_t buckets) {
+  if (buckets <= kStep) return static_cast<uint32_t>(std::bit_ceil(std::max<size_t>(buckets, 1)));
+  return static_cast<uint32_t>((buckets + kStep - 1) / kStep * kStep);
+}
+
+// Buckets for `keys` at a load of 0.72: after a split, room for the keys of the next doubling's first step.
+uint32_t buckets_for(size_t keys) { return round_buckets((keys * 100 + 287) / 288); }
+
+}  // namespace
+
+GrowingMap::GrowingMap(uint64_t seed, size_t expected_keys, Arena& arena) : seed_(seed), arena_(arena) {
+  while (depth_ < kMaxDepth && buckets_for(expected_keys >> depth_) > kMaxBuckets) ++depth_;
+  const uint32_t buckets = buckets_for(expected_keys >> depth_);
+  for (uint32_t prefix = 0; prefix < uint32_t{1} << depth_; ++prefix) {
+    pieces_.push_back({build({}, buckets), prefix, depth_});
+  }
+  rebuild_directory();
+}
+
+GrowingMap::GrowingMap(const GrowingMap& other, Arena& arena)
+    : seed_(other.seed_), depth_(other.depth_), salts_(other.salts_), arena_(arena) {
+  for (const Piece& p : other.pieces_) {
+    pieces_.push_back({std::make_unique<CuckooMap>(*p.map, arena_), p.prefix, p.depth});
+  }
+  rebuild_directory();
+}
+
+void GrowingMap::insert(int64_t key, uint64_t hash, uint32_t row) {
+  for (;;) {
+    CuckooMap* map = directory_[index_of(hash)];
+    if (map->size() < most_keys(*map) && map->insert(key, hash, row)) return;
+    if (pieces_.size() == pieces_.capacity())
+      pieces_.reserve(2 * pieces_.size());  // a split adds one and must not fail half way
+    grow(piece_of(map));
+  }
+}
+
+size_t GrowingMap::size() const {
+  size_t total = 0;
+  for (const Piece& p : pieces_) total += p.map->size();
+  return total;
+}
+
+size_t GrowingMap::slots() const {
+  size_t total = 0;
+  for (const Piece& p : pieces_) total += p.map->slots();
+  return total;
+}
+
+size_t GrowingMap::small_page_bytes() const {
+  size_t total = directory_.capacity() * sizeof(CuckooMap*) + pieces_.capacity() * sizeof(Piece);
+  for (const Piece& p : pieces_) total += sizeof(CuckooMap) + p.map->small_page_bytes();
+  return total;
+}
+
+GrowingMap::Piece& GrowingMap::piece_of(const CuckooMap* map) {
+  return *std::ranges::find(pieces_, map, [](const Piece& p) { return p.map.get(); });
+}
+
+void GrowingMap::grow(Piece& piece) {
+  ++version_;
+  const uint32_t buckets = piece.map->buckets();
+  const bool too_sparse = piece.map->size() < piece.map->slots() / 4 && buckets > 1;
+  if (too_sparse) {
+    enlarge(piece, buckets);  // an unlucky salt, not a lack of room
+  } else if (buckets >= kMaxBuckets && piece.depth < kMaxDepth) {
+    split(piece);
+  } else {
+    enlarge(piece, buckets < kStep ? 2 * buckets : round_buckets(buckets + std::max(kStep, buckets / 8)));
+  }
+}
+
+void GrowingMap::split(Piece& piece) {
+  const unsigned depth = piece.depth + 1;
+  std::vector<Entry> halves[2];
+  for (auto& half : halves) half.reserve(piece.map->size() * 5 / 8);
+  piece.map->for_each([&](int64_t key, uint32_t row) {
+    halves[directory_bits(mix(static_cast<uint64_t>(key), seed_), depth) & 1].push_back({key, row});
+  });
+  Piece high{build(halves[1], buckets_for(halves[1].size())), piece.prefix * 2 + 1, depth};
+  Piece low{build(halves[0], buckets_for(halves[0].size())), piece.prefix * 2, depth};
+  const unsigned deepest = std::max(depth_, depth);
+  directory_.reserve(size_t{1} << deepest);
+  piece = std::move(low);
+  pieces_.push_back(std::move(high));
+  depth_ = deepest;
+  rebuild_directory();
+}
+
+void GrowingMap::enlarge(Piece& piece, uint32_t buckets) {
+  std::vector<Entry> entries;
+  entries.reserve(piece.map->size());
+  piece.map->for_each([&](int64_t key, uint32_t row) { entries.push_back({key, row}); });
+  piece.map = build(entries, buckets);
+  rebuild_directory();
+}
+
+// A fresh salt each time: what collided before does not again. Gives up on a size after a few salts.
+std::unique_ptr<CuckooMap> GrowingMap::build(const std::vector<Entry>& entries, uint32_t buckets) {
+  for (unsigned attempt = 1;; ++attempt) {
+    auto map = std::make_unique<CuckooMap>(buckets, seed_, mix(++salts_, seed_ ^ kGolden), arena_);
+    const bool fits = std::ranges::all_of(entries, [&](const Entry& e) {
+      return map->insert(e.key, mix(static_cast<uint64_t>(e.key), seed_), e.row);
+    });
+    if (fits) return map;
+    if (attempt % 4 == 0) buckets = round_buckets(buckets + std::max(buckets / 2, 1u));
+  }
+}
+
+void GrowingMap::rebuild_directory() {
+  directory_.resize(size_t{1} << depth_);
+  for (const Piece& p : pieces_) {
+    const size_t run = size_t{1} << (depth_ - p.depth);
+    std::fill_n(directory_.begin() + static_cast<std::ptrdiff_t>(p.prefix * run), run, p.map.get());
+  }
+}
+
+}  // namespace freshet

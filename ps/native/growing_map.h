@@ -1,0 +1,79 @@
+// A map that grows piece by piece: extendible hashing over small cuckoo maps.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "arena.h"
+#include "batch.h"
+#include "cuckoo_map.h"
+
+namespace freshet {
+
+// The directory is indexed by the hash bits after those that chose the segment. A full piece grows in steps
+// of about a sixth until it has kMaxBuckets, then splits in two: one insert never rebuilds more than one
+// piece, and the load stays between 0.7 and 0.9 at any size. A piece whose keys cannot be told apart by the
+// directory (a flood with a known seed) grows beyond kMaxBuckets instead.
+//
+// Not thread-safe: the segment has the lock.
+class GrowingMap {
+ public:
+  static constexpr uint32_t kMaxBuckets = 4096;
+
+  GrowingMap(uint64_t seed, size_t expected_keys, Arena& arena);
+  GrowingMap(const GrowingMap& other, Arena& arena);
+
+  const CuckooMap& piece(uint64_t hash) const { return *directory_[index_of(hash)]; }
+  uint32_t find(int64_t key, uint64_t hash) const { return piece(hash).find(key, hash); }
+  // `key` must be absent.
+  void insert(int64_t key, uint64_t hash, uint32_t row);
+  uint32_t erase(int64_t key, uint64_t hash) { return directory_[index_of(hash)]->erase(key, hash); }
+
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const Piece& p : pieces_) p.map->for_each(visit);
+  }
+
+  // Changes whenever a piece is rebuilt: pointers to buckets taken before are void.
+  uint64_t version() const { return version_; }
+  size_t size() const;
+  size_t slots() const;
+  size_t small_page_bytes() const;
+
+ private:
+  static constexpr unsigned kMaxDepth = 22;
+
+  struct Piece {
+    std::unique_ptr<CuckooMap> map;
+    uint32_t prefix;  // the `depth` directory bits that all its keys share
+    unsigned depth;
+  };
+  struct Entry {
+    int64_t key;
+    uint32_t row;
+  };
+
+  size_t index_of(uint64_t hash) const { return directory_bits(hash, depth_); }
+  static size_t directory_bits(uint64_t hash, unsigned depth) {
+    // Two shifts, because a shift by 64 is undefined.
+    return (hash << kSegmentBits) >> 1 >> (63 - depth);
+  }
+  Piece& piece_of(const CuckooMap* map);
+  void grow(Piece& piece);
+  void split(Piece& piece);
+  void enlarge(Piece& piece, uint32_t buckets);
+  std::unique_ptr<CuckooMap> build(const std::vector<Entry>& entries, uint32_t buckets);
+  void rebuild_directory();
+
+  uint64_t seed_;
+  unsigned depth_ = 0;
+  uint64_t version_ = 0;
+  uint64_t salts_ = 0;
+  std::vector<Piece> pieces_;
+  std::vector<CuckooMap*> directory_;
+  Arena& arena_;
+};
+
+}  // namespace freshet

@@ -1,0 +1,120 @@
+#include "initializer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "hash.h"
+
+namespace freshet {
+namespace {
+
+// The standard normal distribution function at -2: where Keras cuts its truncated normal.
+constexpr double kBelowMinusTwo = 0.022750131948179195;
+constexpr double kLn2 = 0.6931471805599453;
+constexpr double kSqrt2 = 1.4142135623730951;
+
+template <size_t N>
+double polynomial(const double (&coefficients)[N], double x) {
+  double sum = coefficients[N - 1];
+  for (size_t i = N - 1; i-- > 0;) sum = sum * x + coefficients[i];
+  return sum;
+}
+
+// ln(x) by the series of atanh: the C library's differs in the last bit from machine to machine.
+double exact_log(double x) {
+  const uint64_t bits = std::bit_cast<uint64_t>(x);
+  double exponent = static_cast<double>(static_cast<int64_t>(bits >> 52) - 1023);
+  double mantissa = std::bit_cast<double>((bits & 0x000fffffffffffff) | 0x3ff0000000000000);
+  if (mantissa > kSqrt2) {
+    mantissa *= 0.5;
+    exponent += 1.0;
+  }
+  const double t = (mantissa - 1.0) / (mantissa + 1.0);
+  static constexpr double kOddReciprocals[] = {1.0,        1.0 / 3.0,  1.0 / 5.0,  1.0 / 7.0,  1.0 / 9.0,
+                                               1.0 / 11.0, 1.0 / 13.0, 1.0 / 15.0, 1.0 / 17.0, 1.0 / 19.0};
+  return exponent * kLn2 + 2.0 * t * polynomial(kOddReciprocals, t * t);
+}
+
+// 32 random bits per value, two values per mixing.
+template <class Transform>
+void fill_with(uint64_t stream, size_t dim, float* out, Transform transform) {
+  for (size_t i = 0; i < dim; i += 2) {
+    const uint64_t bits = mix(stream + kGolden * (i / 2 + 1), 0);
+    out[i] = transform(static_cast<uint32_t>(bits));
+    if (i + 1 < dim) out[i + 1] = transform(static_cast<uint32_t>(bits >> 32));
+  }
+}
+
+double open_unit(uint32_t bits) { return (static_cast<double>(bits) + 0.5) * 0x1p-32; }
+
+}  // namespace
+
+double normal_quantile(double p) {
+  static constexpr double kA[] = {
+      3.3871328727963666080e0,  1.3314166789178437745e+2, 1.9715909503065514427e+3, 1.3731693765509461125e+4,
+      4.5921953931549871457e+4, 6.7265770927008700853e+4, 3.3430575583588128105e+4, 2.5090809287301226727e+3};
+  static constexpr double kB[] = {1.0,
+                                  4.2313330701600911252e+1,
+                                  6.8718700749205790830e+2,
+                                  5.3941960214247511077e+3,
+                                  2.1213794301586595867e+4,
+                                  3.9307895800092710610e+4,
+                                  2.8729085735721942674e+4,
+                                  5.2264952788528545610e+3};
+  static constexpr double kC[] = {1.42343711074968357734e0,  4.63033784615654529590e0,
+                                  5.76949722146069140550e0,  3.64784832476320460504e0,
+                                  1.27045825245236838258e0,  2.41780725177450611770e-1,
+                                  2.27238449892691845833e-2, 7.74545014278341407640e-4};
+  static constexpr double kD[] = {1.0,
+                                  2.05319162663775882187e0,
+                                  1.67638483018380384940e0,
+                                  6.89767334985100004550e-1,
+                                  1.48103976427480074590e-1,
+                                  1.51986665636164571966e-2,
+                                  5.47593808499534494600e-4,
+                                  1.05075007164441684324e-9};
+  const double q = p - 0.5;
+  if (std::fabs(q) <= 0.425) {
+    const double r = 0.180625 - q * q;
+    return q * polynomial(kA, r) / polynomial(kB, r);
+  }
+  const double r = std::sqrt(-exact_log(q < 0 ? p : 1.0 - p)) - 1.6;
+  const double magnitude = polynomial(kC, r) / polynomial(kD, r);
+  return q < 0 ? -magnitude : magnitude;
+}
+
+Initializer::Initializer(InitializerKind kind, float scale, uint64_t seed, size_t dim)
+    : kind_(kind), scale_(scale), seed_(mix(seed, kGolden)), dim_(dim) {}
+
+void Initializer::fill(int64_t id, float* out) const {
+  const uint64_t stream = mix(static_cast<uint64_t>(id), seed_);
+  const double scale = scale_;
+  switch (kind_) {
+    case InitializerKind::kZeros:
+      std::fill_n(out, dim_, 0.0f);
+      return;
+    case InitializerKind::kConstant:
+      std::fill_n(out, dim_, scale_);
+      return;
+    case InitializerKind::kUniform: {
+      const float step = scale_ * 0x1p-31f;
+      fill_with(stream, dim_, out,
+                [step](uint32_t bits) { return static_cast<float>(static_cast<int32_t>(bits)) * step; });
+      return;
+    }
+    case InitializerKind::kNormal:
+      fill_with(stream, dim_, out, [scale](uint32_t bits) {
+        return static_cast<float>(normal_quantile(open_unit(bits)) * scale);
+      });
+      return;
+    case InitializerKind::kTruncatedNormal:
+      fill_with(stream, dim_, out, [scale](uint32_t bits) {
+        const double p = kBelowMinusTwo + open_unit(bits) * (1.0 - 2.0 * kBelowMinusTwo);
+        return static_cast<float>(normal_quantile(p) * scale);
+      });
+      return;
+  }
+}
+
+}  // namespace freshet

@@ -1,0 +1,30 @@
+// The initial value of a row: a pure function of (table seed, id), the same bits on every machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace freshet {
+
+enum class InitializerKind { kZeros, kConstant, kUniform, kNormal, kTruncatedNormal };
+
+// Only IEEE operations that are exact everywhere: no function of the C library, no fused multiply-add.
+class Initializer {
+ public:
+  // `scale`: the constant, the half width or the deviation.
+  Initializer(InitializerKind kind, float scale, uint64_t seed, size_t dim);
+
+  // Writes `dim` floats.
+  void fill(int64_t id, float* out) const;
+
+ private:
+  InitializerKind kind_;
+  float scale_;
+  uint64_t seed_;
+  size_t dim_;
+};
+
+// The quantile of the standard normal distribution (Wichura, AS 241) for 2^-33 <= p <= 1 - 2^-33.
+double normal_quantile(double p);
+
+}  // namespace freshet

@@ -1,0 +1,28 @@
+#include "segment.h"
+
+namespace freshet {
+
+uint32_t Segment::insert(int64_t id, uint64_t hash, const Initializer& initializer,
+                         const Optimizer& optimizer, size_t dim) {
+  const uint32_t row = rows.allocate();
+  try {
+    map.insert(id, hash, row);
+  } catch (...) {
+    rows.free(row);
+    throw;
+  }
+  float* values = rows.values(row);
+  initializer.fill(id, values);
+  optimizer.initialize_state(values + dim);
+  return row;
+}
+
+bool Segment::remove(int64_t id, uint64_t hash, bool track_touched) {
+  const uint32_t row = map.erase(id, hash);
+  if (row == kNoRow) return false;
+  if (track_touched) touched.remove(id);
+  rows.free(row);
+  return true;
+}
+
+}  // namespace freshet

@@ -1,0 +1,38 @@
+// The unit of locking: a map, the rows it points to, and what changed of them.
+#pragma once
+
+#include <shared_mutex>
+
+#include "arena.h"
+#include "growing_map.h"
+#include "initializer.h"
+#include "optimizers.h"
+#include "row_store.h"
+#include "touched_set.h"
+
+namespace freshet {
+
+// Members are guarded by `mutex`: shared to read, exclusive to change. Rows change only under the exclusive
+// lock, so a reader sees embedding and state of one step.
+struct Segment {
+  Segment(uint64_t seed, size_t expected_keys, size_t row_floats, Arena& arena)
+      : map(seed, expected_keys, arena), rows(row_floats, arena) {}
+  Segment(const Segment& other, Arena& arena)
+      : map(other.map, arena), rows(other.rows, arena), touched(other.touched) {}
+
+  // The row of an absent `id`, with its initial value and state.
+  uint32_t insert(int64_t id, uint64_t hash, const Initializer& initializer, const Optimizer& optimizer,
+                  size_t dim);
+  // False when it was absent.
+  bool remove(int64_t id, uint64_t hash, bool track_touched);
+  size_t small_page_bytes() const {
+    return map.small_page_bytes() + rows.small_page_bytes() + touched.bytes();
+  }
+
+  mutable std::shared_mutex mutex;
+  GrowingMap map;
+  RowStore rows;
+  TouchedSet touched;
+};
+
+}  // namespace freshet

@@ -1,0 +1,84 @@
+// The embedding table: batch calls over 64 segments.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "arena.h"
+#include "initializer.h"
+#include "optimizers.h"
+#include "pipeline.h"
+
+namespace freshet {
+
+struct TableConfig {
+  size_t dim;
+  InitializerKind initializer;
+  float scale;
+  OptimizerKind optimizer;
+  OptimizerConstants constants;
+  uint64_t seed;            // of the initial rows
+  uint64_t placement_seed;  // of the map; has no influence on any value
+  size_t initial_capacity_rows;
+  bool portable;  // never use AVX2
+};
+
+// Every row at one moment.
+struct Items {
+  std::vector<int64_t> ids;
+  std::vector<float> rows;  // ids.size() x row_floats
+  std::vector<int64_t> last_update_ms;
+  std::vector<uint32_t> counts;
+};
+
+// int64 ids, every one of the 2^64, to rows of `row_floats` floats: the embedding, then the optimizer's
+// state. No two ids share a row. All methods are thread-safe; `items` and `clone` see each batch whole or not
+// at all. Throws std::invalid_argument before anything is changed, or std::bad_alloc, after which a part of
+// the batch may have been done.
+class Table {
+ public:
+  explicit Table(const TableConfig& config);
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
+
+  // `out`: n x dim. An absent id reads as its initial value and is not inserted.
+  void lookup(const int64_t* ids, size_t n, float* out) const;
+  // One step of the optimizer on each distinct id, with the sum of its gradients (n x dim); absent ids are
+  // inserted first.
+  void apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms);
+  // `rows`: n x width; width dim keeps the state (initial for a new id), row_floats sets it. The last of
+  // repeated ids wins. `counts` may be null: they stay.
+  void assign(const int64_t* ids, size_t n, const float* rows, size_t width, const int64_t* last_update_ms,
+              const uint32_t* counts);
+  // How many were there.
+  size_t remove(const int64_t* ids, size_t n);
+  void contains(const int64_t* ids, size_t n, bool* out) const;
+  Items items() const;
+  // Distinct ids inserted, changed or removed since the last clear.
+  std::vector<int64_t> touched(bool clear);
+  std::unique_ptr<Table> clone() const;
+
+  size_t size() const;
+  size_t capacity() const;
+  size_t memory_bytes() const;
+  size_t dim() const { return config_.dim; }
+  size_t row_floats() const { return config_.dim + optimizer_.state_floats(); }
+
+ private:
+  bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
+  uint32_t find_or_insert(Segment& segment, int64_t id, uint64_t hash) const;
+  template <class Get>
+  size_t sum_over_segments(Get get) const;
+  template <Access kAccess, class Prefetch, class Visit>
+  void walk(const int64_t* ids, const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const;
+
+  TableConfig config_;
+  Initializer initializer_;
+  Optimizer optimizer_;
+  Arena arena_;
+  Segments segments_;
+};
+
+}  // namespace freshet
