@@ -5,16 +5,12 @@ No two ids share a row. Every one of the 2^64 ids is allowed. All methods are th
 """
 
 import secrets
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ps import _core
+from ps.arrays import Bools, Float32, Int64, Uint32, check_array
 from ps.settings import TableSettings
-
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
 
 
 class EmbeddingTable:
@@ -43,7 +39,7 @@ class EmbeddingTable:
 
     @property
     def row_floats(self) -> int:
-        """Floats of a row: `dim`, then Adagrad's accumulators (`dim`) or Adam's moments and steps (2 `dim` + 1)."""
+        """Floats of a row: `dim`, then the state: 0 (SGD), `dim` (Adagrad) or 2 `dim` + 1 (Adam)."""
         return self._core.row_floats
 
     @property
@@ -61,65 +57,65 @@ class EmbeddingTable:
         return len(self._core)
 
     def lookup(self, ids: Int64, out: Float32 | None = None) -> Float32:
-        """Embeddings `float32[n, dim]` of `ids` `int64[n]`. An absent id reads as its initial value, without insert."""
-        _check(ids, "ids", np.int64, (None,))
+        """Embeddings `float32[n, dim]` of `ids` `int64[n]`; an absent id reads as its initial value."""
+        check_array(ids, "ids", np.int64, (None,))
         if out is None:
             out = np.empty((len(ids), self.dim), np.float32)
         else:
-            _check(out, "out", np.float32, (len(ids), self.dim))
+            check_array(out, "out", np.float32, (len(ids), self.dim))
         self._core.lookup(ids, out)
         return out
 
     def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0) -> None:
         """One optimizer step per distinct id of `int64[n]`, with the sum of its gradients `float32[n, dim]`.
 
-        Absent ids get a row first. A row's update time becomes `ts_ms` unless it is later already; its count grows by 1.
-        A NaN or infinite gradient, also in the sum: ValueError, nothing changed.
+        Absent ids get a row first. A row's update time becomes `ts_ms` unless it is later already; its count
+        grows by 1. A NaN or infinite gradient, also in the sum: ValueError, nothing changed.
         """
-        _check(ids, "ids", np.int64, (None,))
-        _check(grads, "grads", np.float32, (len(ids), self.dim))
+        check_array(ids, "ids", np.int64, (None,))
+        check_array(grads, "grads", np.float32, (len(ids), self.dim))
         self._core.apply_gradients(ids, grads, ts_ms)
 
-    def assign(
-        self, ids: Int64, rows: Float32, ts_ms: int | Int64 = 0, counts: npt.NDArray[np.uint32] | None = None
-    ) -> None:
+    def assign(self, ids: Int64, rows: Float32, ts_ms: int | Int64 = 0, counts: Uint32 | None = None) -> None:
         """Set rows of `ids` `int64[n]`: embeddings `float32[n, dim]`, or with state `float32[n, row_floats]`.
 
-        Embeddings alone leave the state: initial for a new id. Of repeated ids the last wins. `ts_ms` is the update time, one or
-        `int64[n]`; `counts` `uint32[n]` stay as they are if None. NaN or infinite values: ValueError, nothing changed.
+        Embeddings alone leave the state: initial for a new id. Of repeated ids the last wins. `ts_ms` is the
+        update time, one or `int64[n]`; `counts` `uint32[n]` stay as they are if None. NaN or infinite values:
+        ValueError, nothing changed.
         """
-        _check(ids, "ids", np.int64, (None,))
-        width = self.row_floats if np.ndim(rows) == 2 and np.shape(rows)[1] == self.row_floats else self.dim
-        _check(rows, "rows", np.float32, (len(ids), width))
+        check_array(ids, "ids", np.int64, (None,))
+        width = self.row_floats if np.shape(rows)[1:] == (self.row_floats,) else self.dim
+        check_array(rows, "rows", np.float32, (len(ids), width))
         times = ts_ms if isinstance(ts_ms, np.ndarray) else np.full(len(ids), ts_ms, np.int64)
-        _check(times, "ts_ms", np.int64, (len(ids),))
+        check_array(times, "ts_ms", np.int64, (len(ids),))
         if counts is None:
             counts = np.empty(0, np.uint32)
         else:
-            _check(counts, "counts", np.uint32, (len(ids),))
+            check_array(counts, "counts", np.uint32, (len(ids),))
         self._core.assign(ids, rows, times, counts)
 
     def remove(self, ids: Int64) -> int:
         """Remove rows of `ids` `int64[n]`; how many there were. Their memory serves the next new rows."""
-        _check(ids, "ids", np.int64, (None,))
+        check_array(ids, "ids", np.int64, (None,))
         return self._core.remove(ids)
 
-    def contains(self, ids: Int64) -> npt.NDArray[np.bool_]:
+    def contains(self, ids: Int64) -> Bools:
         """Whether each of `ids` `int64[n]` has a row: `bool[n]`."""
-        _check(ids, "ids", np.int64, (None,))
+        check_array(ids, "ids", np.int64, (None,))
         out = np.empty(len(ids), np.bool_)
         self._core.contains(ids, out)
         return out
 
-    def items(self) -> tuple[Int64, Float32, Int64, npt.NDArray[np.uint32]]:
-        """A consistent copy, in no order: ids `int64[m]`, rows `float32[m, row_floats]`, update times `int64[m]`, counts `uint32[m]`.
+    def items(self) -> tuple[Int64, Float32, Int64, Uint32]:
+        """A consistent copy, in no order: ids, rows, update times, counts.
 
-        Each batch call is in it whole or not at all. Changes wait until the copy is made, lookups go on.
+        `int64[m]`, `float32[m, row_floats]`, `int64[m]`, `uint32[m]`. Each batch call is in it whole or
+        not at all. Changes wait until the copy is made, lookups go on.
         """
         return self._core.items()
 
     def touched(self, clear: bool = True) -> Int64:
-        """Distinct ids inserted, changed or removed since the last clear, in no order: `int64[k]`. None is ever dropped."""
+        """Distinct ids inserted, changed or removed since the last clear: `int64[k]`, all of them."""
         return self._core.touched(clear)
 
     def clone(self) -> "EmbeddingTable":
@@ -140,18 +136,3 @@ def _constants(settings: TableSettings) -> _core.OptimizerConstants:
         epsilon=o.epsilon,
         l2=o.l2,
     )
-
-
-def _check(array: object, name: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
-    """Raise ValueError unless `array` is a C-contiguous `dtype` array of this shape (None: any length)."""
-    wanted = f"{np.dtype(dtype).name}[{', '.join('n' if s is None else str(s) for s in shape)}]"
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name}: a NumPy array {wanted} is needed, not {type(array).__name__}")
-    fits = array.ndim == len(shape) and all(
-        s is None or s == d for s, d in zip(shape, array.shape, strict=True)
-    )
-    if array.dtype != dtype or not fits:
-        got = f"{array.dtype.name}[{', '.join(map(str, array.shape))}]"
-        raise ValueError(f"{name}: {wanted} is needed, not {got}")
-    if not array.flags.c_contiguous:
-        raise ValueError(f"{name}: a C-contiguous array is needed (numpy.ascontiguousarray)")

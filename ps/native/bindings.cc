@@ -1,10 +1,11 @@
 // The module ps._core. No logic: arrays in, arrays out, the GIL released. ps/table.py checks the arguments.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 
 #include <memory>
-#include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -43,17 +44,17 @@ TableConfig config(size_t dim, InitializerKind initializer, float scale, Optimiz
           portable};
 }
 
-nb::tuple items(const Table& table) {
+std::tuple<Vector<int64_t>, Matrix<float>, Vector<int64_t>, Vector<uint32_t>> items(const Table& table) {
   Items all;
   {
     nb::gil_scoped_release release;
     all = table.items();
   }
   const size_t n = all.ids.size();
-  return nb::make_tuple(into_array<Vector<int64_t>>(std::move(all.ids), {n}),
-                        into_array<Matrix<float>>(std::move(all.rows), {n, table.row_floats()}),
-                        into_array<Vector<int64_t>>(std::move(all.last_update_ms), {n}),
-                        into_array<Vector<uint32_t>>(std::move(all.counts), {n}));
+  return {into_array<Vector<int64_t>>(std::move(all.ids), {n}),
+          into_array<Matrix<float>>(std::move(all.rows), {n, table.row_floats()}),
+          into_array<Vector<int64_t>>(std::move(all.last_update_ms), {n}),
+          into_array<Vector<uint32_t>>(std::move(all.counts), {n})};
 }
 
 Vector<int64_t> touched(Table& table, bool clear) {

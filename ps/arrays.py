@@ -1,0 +1,26 @@
+"""The arrays that cross the table's interface, and how a wrong one is refused."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Int64 = npt.NDArray[np.int64]
+Uint32 = npt.NDArray[np.uint32]
+Float32 = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+def check_array(array: object, name: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless `array` is a C-contiguous `dtype` array of this shape (None: any length)."""
+    wanted = f"{np.dtype(dtype).name}[{', '.join('n' if s is None else str(s) for s in shape)}]"
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name}: a NumPy array {wanted} is needed, not {type(array).__name__}")
+    fits = array.ndim == len(shape) and all(
+        s is None or s == d for s, d in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        got = f"{array.dtype.name}[{', '.join(map(str, array.shape))}]"
+        raise ValueError(f"{name}: {wanted} is needed, not {got}")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name}: a C-contiguous array is needed (numpy.ascontiguousarray)")
