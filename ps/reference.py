@@ -1,7 +1,7 @@
 """The table's specification: the same interface over a dict, in plain NumPy, for tests to compare against.
 
-Values are the same bits as the native table's: float32 arithmetic in the same order. Normal initial values may
-differ in the last bit, where the C library's logarithm does.
+Values are the same bits as the native table's: float32 arithmetic in the same order. Normal initial values
+may differ in the last bit, where the C library's logarithm does.
 """
 
 from dataclasses import dataclass

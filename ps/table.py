@@ -20,9 +20,21 @@ class EmbeddingTable:
     """
 
     def __init__(
-        self, settings: TableSettings, seed: int, *, optimizer: bool = True, initial_capacity_rows: int = 1024
+        self,
+        settings: TableSettings,
+        seed: int,
+        *,
+        optimizer: bool = True,
+        initial_capacity_rows: int = 1024,
+        placement_seed: int | None = None,
+        portable: bool = False,
     ) -> None:
-        """`optimizer=False`: rows carry no state, gradients are refused, touches are not listed (serving)."""
+        """Make an empty table; `seed`, any integer, decides the initial rows.
+
+        `optimizer=False`: rows carry no state, gradients are refused, touches are not listed (serving).
+        `placement_seed` decides where rows lie, and no value; None: random, for an attacker who knew it could choose
+        ids that collide. `portable=True` never uses AVX2; the values are the same.
+        """
         self._core = _core.Table(
             dim=settings.dim,
             initializer=getattr(_core.InitializerKind, settings.initializer.kind),
@@ -30,10 +42,9 @@ class EmbeddingTable:
             optimizer=getattr(_core.OptimizerKind, settings.optimizer.kind if optimizer else "none"),
             constants=_constants(settings),
             seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
-            # Where a row lies is nobody's business: an attacker who knew it could choose ids that collide.
-            placement_seed=secrets.randbits(64),
+            placement_seed=secrets.randbits(64) if placement_seed is None else placement_seed,
             initial_capacity_rows=initial_capacity_rows,
-            portable=False,
+            portable=portable,
         )
         self.dim = settings.dim
 

@@ -43,7 +43,7 @@ class GrowingMap {
   size_t small_page_bytes() const;
 
  private:
-  static constexpr unsigned kMaxDepth = 22;
+  static constexpr unsigned kMaxDepth = 14;
 
   struct Piece {
     std::unique_ptr<CuckooMap> map;

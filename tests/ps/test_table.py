@@ -1,0 +1,271 @@
+"""What the table promises to those who use it."""
+
+import numpy as np
+import pytest
+
+from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
+from ps.table import EmbeddingTable
+
+EXTREMES = np.array([0, -1, 1, 2**63 - 1, -(2**63), 2**32, -(2**32)], np.int64)
+
+
+def make(
+    dim: int = 4, optimizer: str = "adagrad", kind: str = "uniform", **options: object
+) -> EmbeddingTable:
+    settings = TableSettings(
+        dim=dim,
+        optimizer=OptimizerSettings(kind=optimizer, learning_rate=0.5),
+        initializer=InitializerSettings(kind=kind),
+    )
+    return EmbeddingTable(settings, 7, **options)
+
+
+def ones(ids: np.ndarray, dim: int = 4) -> np.ndarray:
+    return np.ones((len(ids), dim), np.float32)
+
+
+def by_id(table: EmbeddingTable) -> dict[int, tuple[list[float], int, int]]:
+    ids, rows, times, counts = table.items()
+    return {
+        i: (r, t, c)
+        for i, r, t, c in zip(ids.tolist(), rows.tolist(), times.tolist(), counts.tolist(), strict=True)
+    }
+
+
+def test_an_absent_id_reads_as_its_initial_value_and_is_not_inserted():
+    table = make()
+    first = table.lookup(EXTREMES)
+    assert len(table) == 0
+    assert np.array_equal(first, table.lookup(EXTREMES))
+    assert len(np.unique(first)) == first.size
+
+
+def test_every_int64_is_a_key_of_its_own():
+    table = make(optimizer="sgd", kind="zeros")
+    for steps, row_id in enumerate(EXTREMES, start=1):
+        for _ in range(steps):
+            table.apply_gradients(np.array([row_id]), ones([row_id]))
+    assert np.array_equal(table.lookup(EXTREMES)[:, 0], -0.5 * np.arange(1, len(EXTREMES) + 1))
+    assert table.contains(EXTREMES).all()
+    assert not table.contains(np.array([2, -2, 2**63 - 2, -(2**63) + 1])).any()
+
+
+def test_a_new_row_starts_from_its_initial_value():
+    table = make(optimizer="sgd")
+    before = table.lookup(EXTREMES)
+    table.apply_gradients(EXTREMES, ones(EXTREMES))
+    assert np.array_equal(table.lookup(EXTREMES), before - np.float32(0.5))
+
+
+def test_gradients_of_a_repeated_id_are_summed_into_one_step():
+    repeated, single = make(placement_seed=1), make(placement_seed=2)
+    ids = np.array([5, 9, 5, 5, 9, 1], np.int64)
+    grads = np.arange(24, dtype=np.float32).reshape(6, 4)
+    repeated.apply_gradients(ids, grads, ts_ms=3)
+    unique = np.array([1, 5, 9], np.int64)
+    sums = np.stack([grads[5], grads[0] + grads[2] + grads[3], grads[1] + grads[4]])
+    single.apply_gradients(unique, sums, ts_ms=3)
+    assert by_id(repeated) == by_id(single)
+
+
+def test_update_time_is_the_latest_and_the_count_is_of_steps():
+    table = make()
+    ids = np.array([3], np.int64)
+    for ts_ms in (50, 70, 60):
+        table.apply_gradients(ids, ones(ids), ts_ms)
+    assert by_id(table)[3][1:] == (70, 3)
+
+
+def test_assign_of_embeddings_keeps_the_state_and_of_whole_rows_sets_it():
+    table = make()
+    ids = np.array([1, 2], np.int64)
+    table.apply_gradients(ids[:1], ones(ids[:1]))
+    table.assign(ids, np.full((2, 4), 9, np.float32), ts_ms=5)
+    rows = by_id(table)
+    assert rows[1] == ([9.0] * 4 + [np.float32(1.1)] * 4, 5, 1)
+    assert rows[2] == ([9.0] * 4 + [np.float32(0.1)] * 4, 5, 0)
+    table.assign(ids, np.full((2, 8), 3, np.float32), np.array([6, 7]), np.array([8, 9], np.uint32))
+    assert by_id(table) == {1: ([3.0] * 8, 6, 8), 2: ([3.0] * 8, 7, 9)}
+
+
+def test_the_last_of_repeated_ids_wins_an_assign():
+    table = make()
+    table.assign(np.array([1, 1, 1]), np.arange(12, dtype=np.float32).reshape(3, 4))
+    assert table.lookup(np.array([1])).tolist() == [[8, 9, 10, 11]]
+
+
+def test_a_removed_id_reads_as_its_initial_value_again():
+    table = make()
+    initial = table.lookup(EXTREMES)
+    table.apply_gradients(EXTREMES, ones(EXTREMES))
+    assert table.remove(np.concatenate([EXTREMES[:3], EXTREMES[:3], [12345]])) == 3
+    assert np.array_equal(table.lookup(EXTREMES)[:3], initial[:3])
+    assert len(table) == len(EXTREMES) - 3
+
+
+def test_freed_rows_are_reused():
+    table = make(dim=64)
+    for start in range(0, 200_000, 20_000):
+        ids = np.arange(start, start + 20_000)
+        table.apply_gradients(ids, ones(ids, 64))
+        if start == 0:
+            once = table.memory_bytes
+            table.touched()
+        table.remove(ids)
+        table.touched()
+    assert table.memory_bytes < 1.1 * once
+
+
+def test_items_restore_into_an_equal_table():
+    table = make(optimizer="adam", placement_seed=1)
+    rng = np.random.default_rng(0)
+    for step in range(5):
+        table.apply_gradients(
+            rng.integers(0, 3000, 1000), rng.normal(size=(1000, 4)).astype(np.float32), step
+        )
+    ids, rows, times, counts = table.items()
+    other = make(optimizer="adam", placement_seed=2)
+    other.assign(ids, rows, times, counts)
+    assert by_id(other) == by_id(table)
+
+
+def test_a_clone_goes_its_own_way():
+    table = make()
+    ids = np.arange(5000)
+    table.apply_gradients(ids, ones(ids))
+    copy = table.clone()
+    kept = by_id(table)
+    table.apply_gradients(ids, ones(ids))
+    table.remove(ids[:100])
+    assert by_id(copy) == kept
+    copy.apply_gradients(ids + 2500, ones(ids))
+    assert len(copy) == 7500
+    assert len(table) == 4900
+
+
+def test_touched_names_each_changed_id_once_until_it_is_cleared():
+    table = make()
+    ids = np.arange(10)
+    table.apply_gradients(ids, ones(ids))
+    table.apply_gradients(ids, ones(ids))
+    assert sorted(table.touched(clear=False)) == list(range(10))
+    assert sorted(table.touched()) == list(range(10))
+    assert table.touched().size == 0
+    table.assign(ids[:2], ones(ids[:2]))
+    table.remove(ids[1:3])
+    assert sorted(table.touched()) == [0, 1, 2]
+
+
+def test_a_row_that_moved_in_and_out_is_touched_once():
+    table = make()
+    ids = np.arange(50)
+    for _ in range(4):
+        table.apply_gradients(ids, ones(ids))
+        table.remove(ids)
+    other = np.arange(100, 150)
+    table.apply_gradients(other, ones(other))
+    assert sorted(table.touched()) == [*range(50), *range(100, 150)]
+    table.apply_gradients(other, ones(other))
+    assert sorted(table.touched()) == list(other)
+
+
+def test_touched_drops_none_of_many():
+    table = make(dim=1, optimizer="sgd")
+    ids = np.arange(300_000)
+    table.apply_gradients(ids, ones(ids, 1))
+    assert np.array_equal(np.sort(table.touched()), ids)
+
+
+def test_a_serving_table_has_no_state_and_takes_no_gradients():
+    table = EmbeddingTable(TableSettings(dim=4), 7, optimizer=False)
+    ids = np.arange(3)
+    table.assign(ids, ones(ids))
+    assert table.row_floats == 4
+    assert table.touched().size == 0
+    with pytest.raises(ValueError, match="no optimizer"):
+        table.apply_gradients(ids, ones(ids))
+
+
+@pytest.mark.parametrize(("optimizer", "floats"), [("sgd", 4), ("adagrad", 8), ("adam", 13)])
+def test_row_floats_are_embedding_and_state(optimizer: str, floats: int):
+    assert make(optimizer=optimizer).row_floats == floats
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [(0, 0), (6, 3)])
+def test_a_gradient_that_is_not_finite_is_refused_and_changes_nothing(bad: float, at: tuple[int, int]):
+    table = make()
+    table.apply_gradients(EXTREMES[:3], ones(EXTREMES[:3]))
+    before = by_id(table)
+    table.touched()
+    grads = ones(EXTREMES)
+    grads[at] = bad
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        table.apply_gradients(EXTREMES, grads)
+    with pytest.raises(ValueError, match="NaN or an infinite"):
+        table.assign(EXTREMES, grads)
+    assert by_id(table) == before
+    assert table.touched().size == 0
+
+
+def test_finite_gradients_whose_sum_is_infinite_are_refused():
+    table = make()
+    with pytest.raises(ValueError, match="sum of the gradients"):
+        table.apply_gradients(np.array([4, 4]), np.full((2, 4), 3e38, np.float32))
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "grads", "message"),
+    [
+        (
+            np.arange(3, dtype=np.int32),
+            np.ones((3, 4), np.float32),
+            r"ids: int64\[n\] is needed, not int32\[3\]",
+        ),
+        (
+            np.arange(3).reshape(3, 1),
+            np.ones((3, 4), np.float32),
+            r"ids: int64\[n\] is needed, not int64\[3, 1\]",
+        ),
+        (np.arange(6)[::2], np.ones((3, 4), np.float32), "ids: a C-contiguous array"),
+        ([1, 2, 3], np.ones((3, 4), np.float32), r"ids: a NumPy array int64\[n\] is needed, not list"),
+        (np.arange(3), np.ones((3, 4)), r"grads: float32\[3, 4\] is needed, not float64\[3, 4\]"),
+        (np.arange(3), np.ones((3, 5), np.float32), r"grads: float32\[3, 4\] is needed, not float32\[3, 5\]"),
+        (np.arange(3), np.ones((2, 4), np.float32), r"grads: float32\[3, 4\] is needed, not float32\[2, 4\]"),
+        (np.arange(3), np.ones((4, 3), np.float32).T, "grads: a C-contiguous array"),
+    ],
+)
+def test_a_wrong_array_is_refused_with_what_would_be_right(ids: object, grads: object, message: str):
+    table = make()
+    with pytest.raises(ValueError, match=message):
+        table.apply_gradients(ids, grads)
+    assert len(table) == 0
+
+
+def test_empty_batches_do_nothing():
+    table, none = make(), np.empty(0, np.int64)
+    assert table.lookup(none).shape == (0, 4)
+    table.apply_gradients(none, ones(none))
+    table.assign(none, ones(none))
+    assert table.remove(none) == 0
+    assert table.contains(none).shape == (0,)
+    assert [a.shape for a in table.items()] == [(0,), (0, 8), (0,), (0,)]
+
+
+def test_lookup_writes_into_a_given_array():
+    table, out = make(), np.zeros((7, 4), np.float32)
+    assert table.lookup(EXTREMES, out) is out
+    assert np.array_equal(out, table.lookup(EXTREMES))
+
+
+@pytest.mark.parametrize("dim", [1, 3, 16, 17, 1024])
+def test_rows_of_any_width_keep_apart(dim: int):
+    table = make(dim=dim, optimizer="adam")
+    ids = np.arange(3000)
+    rows = np.repeat(ids.astype(np.float32)[:, None], table.row_floats, axis=1)
+    table.assign(ids, rows, ids, ids.astype(np.uint32))
+    got_ids, got_rows, times, counts = table.items()
+    assert np.array_equal(got_rows, np.repeat(got_ids.astype(np.float32)[:, None], table.row_floats, axis=1))
+    assert np.array_equal(got_ids, times)
+    assert np.array_equal(got_ids, counts)

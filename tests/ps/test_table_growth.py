@@ -1,0 +1,124 @@
+"""The map fills up before it grows, grows piece by piece, and no choice of ids spoils that."""
+
+import time
+
+import numpy as np
+import pytest
+
+from ps.reference import mix
+from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
+from ps.table import EmbeddingTable
+
+N = 200_000
+MULTIPLIER_INVERSE = pow(0xD6E8_FEB8_6659_FD93, -1, 2**64)
+
+
+def make(**options: object) -> EmbeddingTable:
+    settings = TableSettings(
+        dim=1, initializer=InitializerSettings(kind="zeros"), optimizer=OptimizerSettings(kind="sgd")
+    )
+    return EmbeddingTable(settings, 1, **options)
+
+
+def fill(table: EmbeddingTable, ids: np.ndarray, batch: int = 8192) -> list[float]:
+    """Row i gets the value i; seconds of each call."""
+    took = []
+    for start in range(0, len(ids), batch):
+        part = ids[start : start + batch]
+        rows = np.arange(start, start + len(part), dtype=np.float32)[:, None]
+        before = time.perf_counter()
+        table.assign(part, rows)
+        took.append(time.perf_counter() - before)
+    return took
+
+
+def unmix(hash_value: int, seed: int) -> int:
+    x = hash_value
+    for _ in range(2):
+        x = (x ^ x >> 32) * MULTIPLIER_INVERSE % 2**64
+    return (x ^ x >> 32) ^ seed
+
+
+def as_int64(keys: list[int]) -> np.ndarray:
+    return np.array(keys, np.uint64).view(np.int64)
+
+
+SEQUENCES = {
+    "ascending": np.arange(N),
+    "descending from the minimum": -(2**63) + np.arange(N),
+    "multiples of 4096": np.arange(N) * 4096,
+    "multiples of 2^40": np.arange(N) << 40,
+    "high half only": np.arange(N) << 32,
+    "multiples of the golden ratio": (np.arange(N, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)).view(
+        np.int64
+    ),
+    "bits reversed": as_int64([int(f"{i:064b}"[::-1], 2) for i in range(N)]),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_any_sequence_keeps_the_load(name: str):
+    table, ids = make(), SEQUENCES[name]
+    fill(table, ids)
+    assert np.array_equal(table.lookup(ids)[:, 0], np.arange(N))
+    assert 0.6 < len(table) / table.capacity <= 0.95
+
+
+def test_load_stays_high_at_every_size():
+    # Above some 130,000 rows, where pieces no longer double.
+    table, loads = make(), []
+    for start in range(0, 2_000_000, 100_000):
+        fill(table, np.arange(start, start + 100_000))
+        loads.append(len(table) / table.capacity)
+    assert min(loads[3:]) > 0.65
+    assert max(loads) < 0.95
+
+
+def test_hashes_chosen_with_a_known_seed_cost_time_but_no_row():
+    seed = 99
+    # All in one segment and one directory entry, however deep the directory is.
+    keys = [unmix((0xABCDEF << 40) | i, seed) for i in range(60_000)]
+    assert mix(keys[5], seed) == (0xABCDEF << 40) | 5
+    table, ids = make(placement_seed=seed), as_int64(keys)
+    fill(table, ids)
+    assert np.array_equal(table.lookup(ids)[:, 0], np.arange(len(ids)))
+    pieces_of_the_other_segments = 64 * 64
+    assert table.capacity < len(ids) / 0.6 + pieces_of_the_other_segments + 14 * 4
+    assert table.memory_bytes < 60 * len(ids)
+
+
+def test_without_the_seed_they_are_ids_like_others():
+    table, ids = make(), as_int64([unmix((0xABCDEF << 40) | i, 99) for i in range(60_000)])
+    fill(table, ids)
+    assert len(table) / table.capacity > 0.4
+
+
+def test_no_call_waits_for_growth():
+    # The same placement does the same work again: the least of three runs leaves out what else went on.
+    runs = [fill(make(placement_seed=5), np.arange(1_000_000), batch=4096) for _ in range(3)]
+    assert np.min(runs, axis=0).max() < 0.02
+
+
+def test_a_presized_table_has_room_for_what_it_was_made_for():
+    table = make(initial_capacity_rows=100_000)
+    before = table.capacity
+    fill(table, np.arange(100_000))
+    assert table.capacity == before
+
+
+def test_a_small_table_is_small():
+    table = EmbeddingTable(TableSettings(dim=16), 1)
+    table.apply_gradients(np.arange(100), np.ones((100, 16), np.float32))
+    assert table.memory_bytes < 2_000_000
+
+
+def test_removed_and_inserted_again_a_hundred_times_it_does_not_grow():
+    table = make()
+    ids = np.arange(50_000)
+    fill(table, ids)
+    capacity = table.capacity
+    for shift in range(0, 500_000, 5000):
+        assert table.remove(ids[:5000] + shift) == 5000
+        fill(table, np.arange(50_000 + shift, 55_000 + shift))
+    assert len(table) == 50_000
+    assert table.capacity <= 1.3 * capacity
