@@ -42,7 +42,9 @@ class TrafficSettings(Block):
     speed: float | Literal["max"] = "max"
     """Event seconds per second, or as fast as the loop closes."""
     freeze_after: float = Field(default=0.5, ge=0, le=1)
-    """The share of the replay, or of the run's time, after which the comparison model is frozen."""
+    """Replay: the share of its impressions after which the comparison model is frozen; 1: never."""
+    freeze_after_s: float = Field(default=30.0, ge=0)
+    """Simulated: the seconds of traffic after which the comparison model is frozen, at the start of the run."""
 
 
 class DashboardSettings(Block):
