@@ -5,7 +5,8 @@ the same features from a request. One reader of raw events (`pipelines.records`)
 serving cannot differ.
 """
 
-from typing import Literal
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -57,6 +58,13 @@ class LabelSettings(Block):
     window_s: float = Field(default=600.0, gt=0)
 
 
+class Source(NamedTuple):
+    """Where the value of a feature stands among the values of its origin, and what it has to be."""
+
+    feature: str
+    key: str
+    type: FeatureType
+    many: bool
 
 
 class ExampleSchema(Block):
@@ -65,3 +73,12 @@ class ExampleSchema(Block):
     features: dict[str, FeatureSettings]
     crosses: dict[str, CrossSettings] = Field(default_factory=dict)
     labels: dict[str, LabelSettings]
+
+    @cached_property
+    def sources(self) -> dict[Origin, tuple[Source, ...]]:
+        """The features of each origin: what a reader of raw events loops over."""
+        by_origin: dict[Origin, list[Source]] = {"user": [], "context": [], "item": []}
+        for name, feature in self.features.items():
+            origin, key = feature.source.split(".", 1)
+            by_origin[origin].append(Source(name, key, feature.type, feature.many))  # type: ignore[index]
+        return {origin: tuple(sources) for origin, sources in by_origin.items()}

@@ -1,0 +1,215 @@
+"""Raw events as types, and the one reader of raw features, for the joiner, for training and for serving.
+
+Whatever is not as `docs/formats.md` says is a `MalformedEvent`, never another exception: events come from outside.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from pipelines.schema import ExampleSchema, Source
+
+Scalar = int | float | str
+Value = Scalar | list[Scalar]
+"""What a feature holds; a list when the schema says `many`."""
+
+INT64_MAX: Final = (1 << 63) - 1
+_NAMES: Final = {int: "an integer", float: "a number", str: "a string", dict: "an object", list: "a list"}
+_TYPES: Final[Mapping[str, type]] = {"int": int, "string": str, "float": float}
+
+
+class MalformedEvent(ValueError):  # noqa: N818  (the name that docs and metrics use)
+    """An event that can't be used. `reason` is the one of the dead letter, `detail` a sentence."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One candidate of a request. `item_id` in decimal when it was an integer; `values` is the raw object."""
+
+    item_id: str
+    values: Mapping[str, Any]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One event of `features`. Without items it is a heartbeat."""
+
+    request_id: str
+    ts_ms: int
+    user: Mapping[str, Any]
+    context: Mapping[str, Any]
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One event of `actions`. With an empty `action` it is a heartbeat."""
+
+    request_id: str
+    item_id: str
+    action: str
+    value: float
+    ts_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item of one request, with what is known of its labels. Times in milliseconds since 1970.
+
+    `labels` and `masks` have an entry per label of the schema: a label counts where its mask is 1.
+    """
+
+    request_id: str
+    item_id: str
+    ts_ms: int
+    joined_ts_ms: int
+    action_ts_ms: int
+    action_logged_ts_ms: int
+    sampling_rate: float
+    features: Mapping[str, Value]
+    labels: Mapping[str, float]
+    masks: Mapping[str, float]
+    scores: Mapping[str, float]
+
+
+def decode_request(data: bytes, schema: ExampleSchema) -> Request:
+    """An event of `features`, with every feature of `schema` checked. Raises MalformedEvent."""
+    event = _object(data)
+    user, context = _optional_object(event, "user"), _optional_object(event, "context")
+    items = tuple(_item(position, raw) for position, raw in enumerate(_field(event, "items", list)))
+    if items:
+        request_id = _field(event, "request_id", str)
+        _check_features(schema, user, context, items)
+    else:
+        request_id = ""
+    return Request(request_id, _field(event, "ts", int), user, context, items)
+
+
+def decode_action(data: bytes) -> Action:
+    """An event of `actions`. Raises MalformedEvent."""
+    event = _object(data)
+    ts_ms, action = _field(event, "ts", int), _field(event, "action", str)
+    if not action:
+        return Action("", "", "", 0.0, ts_ms)
+    value = event.get("value", 1)
+    if type(value) is not int and type(value) is not float:
+        raise _wrong("value", float, value)
+    return Action(_field(event, "request_id", str), _item_id(event, ""), action, float(value), ts_ms)
+
+
+def extract(
+    schema: ExampleSchema, user: Mapping[str, Any], context: Mapping[str, Any], item: Mapping[str, Any]
+) -> dict[str, Value]:
+    """Every feature of the schema that the raw event has, by name. Raises MalformedEvent for a wrong type."""
+    sources = schema.sources
+    return read(sources["user"], user) | read(sources["context"], context) | read(sources["item"], item)
+
+
+def read(sources: Iterable[Source], values: Mapping[str, Any]) -> dict[str, Value]:
+    """The features that stand among the values of one origin; absent and null ones are left out."""
+    features: dict[str, Value] = {}
+    for name, key, kind, many in sources:
+        value = values.get(key)
+        if value is None:
+            continue
+        if many:
+            if type(value) is not list:
+                raise _wrong(key, list, value)
+            # An empty list has no type of its own, so it can't be told from none when it is encoded.
+            if value:
+                features[name] = [_scalar(key, kind, each) for each in value]
+        else:
+            features[name] = _scalar(key, kind, value)
+    return features
+
+
+def _scalar(key: str, kind: str, value: Any) -> Scalar:
+    expected = _TYPES[kind]
+    if type(value) is expected:
+        if expected is int and value > INT64_MAX:
+            raise MalformedEvent("malformed", f"`{key}` is {value}: integers end at {INT64_MAX}")
+        return value  # type: ignore[no-any-return]
+    if expected is float and type(value) is int:
+        return float(value)
+    raise _wrong(key, expected, value)
+
+
+def _check_features(
+    schema: ExampleSchema, user: Mapping[str, Any], context: Mapping[str, Any], items: Iterable[Item]
+) -> None:
+    # What is accepted now may be encoded days later: a wrong type has to be found while the event can be refused.
+    sources = schema.sources
+    read(sources["user"], user)
+    read(sources["context"], context)
+    of_item = sources["item"]
+    for item in items:
+        read(of_item, item.values)
+
+
+def _object(data: bytes) -> Mapping[str, Any]:
+    try:
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise MalformedEvent("malformed", f"not JSON: {error}") from None
+    if type(event) is not dict:
+        raise _wrong("the event", dict, event)
+    return event
+
+
+def _optional_object(event: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = event.get(key)
+    if value is None:
+        return {}
+    if type(value) is not dict:
+        raise _wrong(key, dict, value)
+    return value
+
+
+def _field(event: Mapping[str, Any], key: str, expected: type) -> Any:
+    value = event.get(key)
+    if value is None:
+        raise MalformedEvent("malformed", f"`{key}` is missing")
+    if type(value) is not expected:
+        raise _wrong(key, expected, value)
+    return value
+
+
+def _item(position: int, raw: Any) -> Item:
+    if type(raw) is not dict:
+        raise _wrong(f"items[{position}]", dict, raw)
+    return Item(_item_id(raw, f"items[{position}]."), raw, _scores(raw))
+
+
+def _item_id(values: Mapping[str, Any], path: str) -> str:
+    item_id = values.get("item_id")
+    if type(item_id) is int:
+        return str(item_id)
+    if type(item_id) is str:
+        return item_id
+    if item_id is None:
+        raise MalformedEvent("malformed", f"`{path}item_id` is missing")
+    raise _wrong(f"{path}item_id", str, item_id)
+
+
+def _scores(values: Mapping[str, Any]) -> Mapping[str, float]:
+    scores = values.get("scores")
+    if scores is None:
+        return {}
+    if type(scores) is not dict:
+        raise _wrong("scores", dict, scores)
+    for name, score in scores.items():
+        if type(score) is not float and type(score) is not int:
+            raise _wrong(f"scores.{name}", float, score)
+    return scores
+
+
+def _wrong(key: str, expected: type, value: Any) -> MalformedEvent:
+    return MalformedEvent("malformed", f"`{key}` is {str(value)[:80]!r}, not {_NAMES[expected]}")
