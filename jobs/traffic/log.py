@@ -89,7 +89,7 @@ class EventLog:
         return len(self._waiting)
 
     def heartbeat(self, event_ms: int | None = None) -> None:
-        """Tell every partition of both topics that event time has come to `event_ms` (None: as far as the log).
+        """Tell every partition that event time has come to `event_ms` (None: where the log is).
 
         Without it a partition that nobody writes to would hold the joiner's watermark back.
         """

@@ -1,10 +1,8 @@
-"""Finds the files of a replay, or says in one sentence what is wrong, before anything is started."""
+"""Finds the files of a replay, or says in one sentence what is wrong with them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from jobs.spec import Job
 
 KUAIRAND_HELP = (
     "a KuaiRand directory has impressions.parquet, users.parquet and videos.parquet, or the owner's "
@@ -59,12 +57,6 @@ class RatingsFile:
 
     path: Path
     columns: dict[str, str]
-
-
-def check_path(job: Job) -> None:
-    """Raise BadPathError unless the job's replay, if it has one, can be read."""
-    if job.traffic.kind == "replay":
-        find_files(job.traffic.path)
 
 
 def find_files(path: str | None) -> KuaiRandFiles | RatingsFile:

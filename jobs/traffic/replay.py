@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from jobs.spec import Job
 from jobs.traffic.paths import LOG_COLUMNS, BadPathError, KuaiRandFiles, read_columns
+from jobs.traffic.tables import Needs, read_by_id
 from jobs.traffic.visits import Reaction, Visit
 
 REQUEST_SPAN_MS = 30_000
@@ -38,17 +39,10 @@ FEEDBACK = {
 Columns = Mapping[str, Sequence[Any]]
 
 
-def named_keys(job: Job, origin: str) -> frozenset[str]:
-    """The keys of `origin` (user, context or item) that a feature of the job reads."""
-    sources = [feature.source.split(".", 1) for feature in job.schema_.features.values()]
-    return frozenset(key for place, key in sources if place == origin)
-
-
 def group(
     users: Sequence[int], items: Sequence[int], times_ms: Sequence[int], tabs: Sequence[int]
 ) -> npt.NDArray[np.int64]:
-    """The number of the request of each row (int64[n]) for rows in event order; requests count up in event
-    order."""
+    """The number of each row's request (int64[n]), for rows in event order; numbers follow event order."""
     numbers = np.empty(len(users), np.int64)
     open_requests: dict[int, tuple[int, int, int, set[int]]] = {}
     count = 0
@@ -71,10 +65,13 @@ class KuaiRandVisits:
     """The visits of a KuaiRand log, in event order; iterate as often as you like. Raises BadPathError."""
 
     def __init__(self, job: Job, files: KuaiRandFiles) -> None:
-        self._users = _by_id(files.users, "user_id", named_keys(job, "user") | {"user_id"})
-        self._videos = _by_id(files.videos, "video_id", named_keys(job, "item"))
-        self._item_keys = named_keys(job, "item")
-        self._context_keys = named_keys(job, "context")
+        self._context, self._item = Needs(job, "context"), Needs(job, "item")
+        user = Needs(job, "user")
+        self._users = {
+            user_id: {"user_id": user_id, **row}
+            for user_id, row in read_by_id(files.users, "user_id", user).items()
+        }
+        self._videos = read_by_id(files.videos, "video_id", self._item)
         actions = {label.action for label in job.schema_.labels.values()}
         self._feedback = [(column, action) for column, action in FEEDBACK.items() if action in actions]
         self._log = _in_event_order(files)
@@ -97,18 +94,16 @@ class KuaiRandVisits:
         return Visit(
             f"r-{number:09d}",
             ts_ms,
-            self._users.get(user_id, {"user_id": user_id}),
-            {key: value for key, value in context.items() if key in self._context_keys},
-            [self._item(row) for row in rows],
+            self._users.get(user_id) or {"user_id": user_id},
+            self._context.pick(context),
+            [self._shown(row) for row in rows],
             [reaction for row in rows for reaction in self._reactions(row)],
         )
 
-    def _item(self, row: int) -> dict[str, Any]:
+    def _shown(self, row: int) -> dict[str, Any]:
         video_id = self._log["video_id"][row]
-        item = {"item_id": video_id, **self._videos.get(video_id, {})}
-        if "duration_ms" in self._item_keys:
-            item["duration_ms"] = self._log["duration_ms"][row]
-        return item
+        seen = {"item_id": video_id, "duration_ms": self._log["duration_ms"][row]}
+        return {"item_id": video_id, **self._videos.get(video_id, {}), **self._item.pick(seen)}
 
     def _reactions(self, row: int) -> Iterator[Reaction]:
         shown_ms, played_ms = self._log["time_ms"][row], self._log["play_time_ms"][row]
@@ -120,8 +115,7 @@ class KuaiRandVisits:
 
 
 def _in_event_order(files: KuaiRandFiles) -> Columns:
-    """All rows of all logs by time; rows of equal time stay as they came. Raises BadPathError for missing
-    values."""
+    """All rows of all logs by time; rows of equal time stay as they came. Raises BadPathError."""
     parts = [read_columns(path, list(LOG_COLUMNS)) for path in files.logs]
     log = {name: [value for part in parts for value in part[name]] for name in LOG_COLUMNS}
     for name, values in log.items():
@@ -133,23 +127,3 @@ def _in_event_order(files: KuaiRandFiles) -> Columns:
             )
     order = np.argsort(np.array(log["time_ms"], np.int64), kind="stable").tolist()
     return {name: [values[row] for row in order] for name, values in log.items()}
-
-
-def _by_id(path: Any, id_column: str, keys: frozenset[str]) -> dict[int, dict[str, Any]]:
-    """The table's rows by id, each without its nulls and with only `keys`; `tag` as a list of whole
-    numbers."""
-    table = read_columns(path)
-    names = [name for name in table if name in keys]
-    rows = zip(*(table[name] for name in names), strict=True)
-    found = {}
-    for row_id, row in zip(table[id_column], rows if names else [()] * len(table[id_column]), strict=True):
-        pairs = zip(names, row, strict=True)
-        found[row_id] = {
-            name: _tags(value) if name == "tag" else value for name, value in pairs if value is not None
-        }
-    return found
-
-
-def _tags(value: Any) -> list[int]:
-    """`tag` is one number, or several as text joined by commas."""
-    return [int(float(part)) for part in str(value).split(",") if part.strip()]

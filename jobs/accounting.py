@@ -1,0 +1,210 @@
+"""Does the sum close? An impression that went in is in `examples`, sampled away, dead, or waiting.
+
+Each side is counted on its own. In: the topics that the joiner reads, event by event, by the rules of
+`docs/formats.md`. Out: what the joiner wrote. What is in neither is `waiting` as long as its window is open,
+and `lost` after that, so that the sum can fail.
+
+The unit is the impression, one item of one request; an event of `features` that can't be read counts as one.
+An event that is in `dead-letters` counts there even if it repeats an earlier one.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Message
+
+from jobs.outcomes import Outcomes
+from jobs.spec import Job
+from pipelines.records import Action, MalformedEvent, Request, decode_action, decode_request
+
+Place = tuple[int, int]
+"""Partition and offset of an event."""
+
+
+@dataclass
+class Letters:
+    """The dead letters of one topic: where they were, and how much each reason took."""
+
+    places: set[Place] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Inputs:
+    """What the joiner was given: the sound events, once each, and the rest as numbers."""
+
+    requests: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)
+    """Event time (ms) and items of each request."""
+    actions: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """Event time (ms) of each (request, item, action)."""
+    dead_impressions: int = 0
+    dead_actions: int = 0
+    repeated_requests: int = 0
+    repeated_actions: int = 0
+    latest_ms: dict[tuple[str, int], int] = field(default_factory=dict)
+    """The newest event time of each (topic, partition)."""
+
+    @property
+    def impressions(self) -> int:
+        """Everything that has to be accounted for."""
+        return self.dead_impressions + sum(len(items) for _, items in self.requests.values())
+
+
+def read_letters(messages: Iterable[Message], topic: str, weigh: Callable[[bytes], int]) -> Letters:
+    """The dead letters that came from `topic`, each place once; `weigh` says what an event counts for."""
+    letters = Letters()
+    for message in messages:
+        headers = {name: (value or b"").decode() for name, value in message.headers() or []}
+        place = (int(headers["partition"]), int(headers["offset"]))
+        if headers["topic"] == topic and place not in letters.places:
+            letters.places.add(place)
+            letters.reasons[headers["reason"]] += weigh(message.value() or b"")
+    return letters
+
+
+def read_requests(messages: Iterable[Message], dead: Letters, job: Job, inputs: Inputs) -> None:
+    """Count the `features` events: sound ones once each, and those that belong among the dead letters."""
+    for message in messages:
+        value, place = message.value() or b"", (message.partition(), message.offset())
+        request = request_of(value, job)
+        if request is None or place in dead.places:
+            inputs.dead_impressions += impressions_of(value, job)
+            continue
+        _note_time(inputs, job.kafka.topics.features, message.partition(), request.ts_ms)
+        items = frozenset(item.item_id for item in request.items)
+        if not items:
+            continue
+        if request.request_id in inputs.requests:
+            inputs.repeated_requests += 1
+        else:
+            inputs.requests[request.request_id] = (request.ts_ms, items)
+
+
+def read_actions(messages: Iterable[Message], dead: Letters, job: Job, inputs: Inputs) -> None:
+    """Count the `actions` events likewise."""
+    for message in messages:
+        action = action_of(message.value() or b"")
+        if action is None or (message.partition(), message.offset()) in dead.places:
+            inputs.dead_actions += 1
+            continue
+        _note_time(inputs, job.kafka.topics.actions, message.partition(), action.ts_ms)
+        if action.action:
+            key = (action.request_id, action.item_id, action.action)
+            if key in inputs.actions:
+                inputs.repeated_actions += 1
+            else:
+                inputs.actions[key] = action.ts_ms
+
+
+def _note_time(inputs: Inputs, topic: str, partition: int, ts_ms: int) -> None:
+    key = (topic, partition)
+    inputs.latest_ms[key] = max(inputs.latest_ms.get(key, ts_ms), ts_ms)
+
+
+def request_of(value: bytes, job: Job) -> Request | None:
+    """The request in an event of `features`, None when it can't be read."""
+    try:
+        return decode_request(value, job.schema_)
+    except MalformedEvent:
+        return None
+
+
+def action_of(value: bytes) -> Action | None:
+    """The action in an event of `actions`, None when it can't be read."""
+    try:
+        return decode_action(value)
+    except MalformedEvent:
+        return None
+
+
+def impressions_of(value: bytes, job: Job) -> int:
+    """How many impressions an event of `features` counts for: its items, or 1 when it can't be read."""
+    request = request_of(value, job)
+    return 1 if request is None else len({item.item_id for item in request.items})
+
+
+def watermark_ms(inputs: Inputs, job: Job) -> float:
+    """How far the joiner's event time has come: that of the partition that is furthest behind."""
+    if not inputs.latest_ms:
+        return -math.inf
+    return min(inputs.latest_ms.values()) - 1000 * job.joiner.out_of_order_s
+
+
+def account_impressions(inputs: Inputs, outcomes: Outcomes, letters: Letters, job: Job) -> dict[str, Any]:
+    """The sum of the impressions; `closes`: in = out + sampled + dead + waiting, and no duplicates."""
+    out: dict[str, set[str]] = {}
+    for request_id, item_id in zip(outcomes.request_ids, outcomes.item_ids, strict=True):
+        out.setdefault(request_id, set()).add(item_id)
+    waiting, lost = _unresolved(inputs, out, outcomes.sampled_away, job)
+    sums = {
+        "in": inputs.impressions,
+        "out": sum(map(len, out.values())),
+        "sampled": outcomes.sampled_away.total(),
+        "dead": letters.reasons.total(),
+        "waiting": waiting,
+    }
+    duplicates = count_duplicates(outcomes, list(job.schema_.labels))
+    closes = sums["in"] == sum(sums.values()) - sums["in"] and not lost and not duplicates
+    return {
+        **sums,
+        "closes": closes,
+        "lost": lost,
+        "duplicates": duplicates,
+        "repeated": inputs.repeated_requests,
+        "dead_by_reason": dict(letters.reasons),
+    }
+
+
+def _unresolved(
+    inputs: Inputs, out: dict[str, set[str]], sampled_away: Counter[str], job: Job
+) -> tuple[int, int]:
+    """Impressions of which nothing came out, in open windows and in closed ones."""
+    window_ms = 1000 * max(label.window_s for label in job.schema_.labels.values())
+    now_ms, waiting, lost = watermark_ms(inputs, job), 0, 0
+    for request_id, (ts_ms, items) in inputs.requests.items():
+        missing = len(items) - len(items & out.get(request_id, set())) - sampled_away[request_id]
+        if ts_ms + window_ms > now_ms:
+            waiting += missing
+        else:
+            lost += missing
+    return waiting, lost
+
+
+def count_duplicates(outcomes: Outcomes, labels: list[str]) -> int:
+    """How often a label of an impression was resolved although it had been before."""
+    seen: set[tuple[str, str, str]] = set()
+    resolved = 0
+    for label in labels:
+        for request_id, item_id, mask in zip(
+            outcomes.request_ids, outcomes.item_ids, outcomes.columns[f"mask:{label}"], strict=True
+        ):
+            if mask == 1:
+                resolved += 1
+                seen.add((request_id, item_id, label))
+    return resolved - len(seen)
+
+
+def account_actions(inputs: Inputs, outcomes: Outcomes, letters: Letters, job: Job) -> dict[str, Any]:
+    """The sum of the actions: used by an example, of no label, dead, or waiting for their request."""
+    labels = {name: label.action for name, label in job.schema_.labels.items()}
+    used: set[tuple[str, str, str]] = set()
+    for name, action in labels.items():
+        columns = zip(outcomes.columns[f"label:{name}"], outcomes.columns[f"mask:{name}"], strict=True)
+        for row, (label, mask) in enumerate(columns):
+            if label == 1 and mask == 1:
+                used.add((outcomes.request_ids[row], outcomes.item_ids[row], action))
+    unused = sum(1 for _, _, action in inputs.actions if action not in labels.values())
+    rest = len(inputs.actions) - unused - len(used)
+    return {
+        "in": len(inputs.actions) + inputs.dead_actions,
+        "used": len(used),
+        "unused": unused,
+        "dead": letters.reasons.total(),
+        "waiting": rest,
+        "closes": rest >= 0 and inputs.dead_actions == letters.reasons.total(),
+        "repeated": inputs.repeated_actions,
+        "dead_by_reason": dict(letters.reasons),
+    }

@@ -1,0 +1,180 @@
+"""The summary of a run: how good and fresh the scores were, and where every impression went.
+
+Reads the topics themselves (`read_committed`), not what the parts say of themselves; only freshness is asked
+of the replicas, who alone know when they first used an action.
+
+Quality is that of the scores as they were served, over the last half of the impressions in event order, on
+the same examples for every model: when a frozen model's scores are there, only impressions that carry both
+count. That half is also what a replay's frozen model, frozen after the first half, has not seen.
+"""
+
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from jobs.accounting import (
+    Inputs,
+    account_actions,
+    account_impressions,
+    impressions_of,
+    read_actions,
+    read_letters,
+    read_requests,
+)
+from jobs.outcomes import Outcomes, read_outcomes
+from jobs.quality import Quality, measure
+from jobs.spec import Job
+from jobs.topics import read_topic
+
+STATUS_TIMEOUT_S = 5.0
+
+
+def summarize(job: Job, run_dir: Path) -> dict[str, Any]:
+    """The summary as JSON (`docs/formats.md`); raises KafkaException when the topics can't be read."""
+    began_s = time.monotonic()
+    topics, labels = job.kafka.topics, list(job.schema_.labels)
+    dead = list(read_topic(job, topics.dead_letters))
+    dead_requests = read_letters(dead, topics.features, lambda value: impressions_of(value, job))
+    dead_actions = read_letters(dead, topics.actions, lambda _: 1)
+    inputs = Inputs()
+    read_requests(read_topic(job, topics.features), dead_requests, job, inputs)
+    read_actions(read_topic(job, topics.actions), dead_actions, job, inputs)
+    outcomes = read_outcomes(read_topic(job, topics.examples), labels)
+    qualities = {label: label_quality(inputs, outcomes, label) for label in labels}
+    accounting = account_impressions(inputs, outcomes, dead_requests, job)
+    accounting["actions"] = account_actions(inputs, outcomes, dead_actions, job)
+    return {
+        "job": job.name,
+        **headline(qualities[labels[0]]),
+        "examples": len(outcomes),
+        **freshness(job),
+        "accounting": accounting,
+        **speed(run_dir, outcomes),
+        "labels": {label: {of: asdict(q) for of, q in by.items()} for label, by in qualities.items()},
+        "summary_s": round(time.monotonic() - began_s, 2),
+    }
+
+
+def headline(qualities: dict[str, Quality]) -> dict[str, float | None]:
+    """The first label's numbers at the top level; None where unknown."""
+    return {
+        **{f"auc_{of}": quality.auc for of, quality in qualities.items()},
+        **{f"log_loss_{of}": quality.log_loss for of, quality in qualities.items()},
+        "calibration_online": qualities["online"].calibration,
+    }
+
+
+def label_quality(inputs: Inputs, outcomes: Outcomes, label: str) -> dict[str, Quality]:
+    """The quality of the scores `online`, `frozen` and `best`, on the same examples of the last half."""
+    columns = {
+        "online": outcomes.column(f"score:{label}"),
+        "frozen": outcomes.column(f"score:{label}@frozen"),
+        "best": outcomes.column(f"score:{label}@best"),
+    }
+    chosen = last_half(inputs, outcomes) & (outcomes.column(f"mask:{label}") == 1)
+    for scores in columns.values():
+        both = chosen & ~np.isnan(scores)
+        chosen = both if both.any() else chosen
+    truth, rates = outcomes.column(f"label:{label}"), np.array(outcomes.sampling_rates)
+    return {of: measure(truth[chosen], scores[chosen], rates[chosen]) for of, scores in columns.items()}
+
+
+def last_half(inputs: Inputs, outcomes: Outcomes) -> npt.NDArray[np.bool_]:
+    """Which examples (bool[n]) are of the last half of the impressions, by (event time, request id)."""
+    ordered = sorted(
+        (ts_ms, request_id, len(items)) for request_id, (ts_ms, items) in inputs.requests.items()
+    )
+    ends = np.cumsum([count for _, _, count in ordered])
+    if not len(ends):
+        return np.zeros(len(outcomes), bool)
+    first = int(np.searchsorted(ends, ends[-1] / 2, side="right"))
+    late = {request_id for _, request_id, _ in ordered[first:]}
+    return np.fromiter((request_id in late for request_id in outcomes.request_ids), bool, len(outcomes))
+
+
+def freshness(job: Job) -> dict[str, float | None]:
+    """p50 and p99 over the run, ms, as the replicas tell; the worst of them, None when none answers."""
+    found: dict[str, float | None] = {"freshness_p50_ms": None, "freshness_p99_ms": None}
+    for address in job.serving.addresses:
+        status = replica_status(address)
+        for name in found:
+            told = status.get(name)
+            if told is not None:
+                found[name] = max(told, found[name] or 0.0)
+    return found
+
+
+def replica_status(address: str) -> dict[str, Any]:
+    """What `GET /v1/status` of a replica says; empty when it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/v1/status", timeout=STATUS_TIMEOUT_S) as answer:
+            status = orjson.loads(answer.read())
+    except (urllib.error.URLError, OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def speed(run_dir: Path, outcomes: Outcomes) -> dict[str, float | None]:
+    """How long traffic ran (s) and impressions per second: from traffic.json, else by the joins' clock."""
+    try:
+        traffic = orjson.loads((run_dir / "traffic.json").read_bytes())
+        duration_s = traffic["updated"] - traffic["started"]
+        impressions = traffic["impressions"]
+    except (OSError, ValueError, KeyError):
+        joined = outcomes.joined_ms
+        duration_s = (max(joined) - min(joined)) / 1000 if joined else 0.0
+        impressions = len(outcomes)
+    per_s = round(impressions / duration_s, 1) if duration_s > 0 else None
+    return {"duration_s": round(duration_s, 1), "impressions_per_s": per_s}
+
+
+def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
+    """The summary for a reader: quality, freshness, and the sum of the impressions."""
+    console = console or Console()
+    table = Table(title=f"{summary['job']}: {summary['examples']:,} examples", show_header=False)
+    for name, value in _lines(summary):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    accounting = summary["accounting"]
+    return [
+        ("AUC of the served scores, last half", _number(summary["auc_online"], ".4f")),
+        ("AUC of the frozen model", _number(summary["auc_frozen"], ".4f")),
+        ("AUC of the best possible scores", _number(summary["auc_best"], ".4f")),
+        ("log loss of the served scores", _number(summary["log_loss_online"], ".4f")),
+        ("predicted / actual positives", _number(summary["calibration_online"], ".3f")),
+        (
+            "freshness p50, p99",
+            " , ".join(_number(summary[f"freshness_{p}_ms"], ",.0f", " ms") for p in ("p50", "p99")),
+        ),
+        (
+            "impressions per second",
+            f"{_number(summary['impressions_per_s'], ',.0f')} for {summary['duration_s']:,.0f} s",
+        ),
+        ("in = out + sampled + dead + waiting", _sum_of(accounting)),
+    ]
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "unknown" if value is None else format(value, form) + unit
+
+
+def _sum_of(accounting: dict[str, Any]) -> str:
+    parts = " + ".join(f"{accounting[name]:,}" for name in ("out", "sampled", "dead", "waiting"))
+    verdict = "closes" if accounting["closes"] else f"does NOT close: {_fault(accounting)}"
+    return f"{accounting['in']:,} = {parts} ({verdict})"
+
+
+def _fault(accounting: dict[str, Any]) -> str:
+    return f"{accounting['lost']:,} lost, {accounting['duplicates']:,} duplicates"

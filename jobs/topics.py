@@ -1,0 +1,59 @@
+"""Reads a whole topic as it stands, for those who check a run afterwards."""
+
+import time
+import uuid
+from collections.abc import Iterator
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from jobs.spec import Job
+
+BATCH, WAIT_S = 10_000, 0.2
+SILENCE_S = 30.0
+"""A broker that sends nothing for so long, though the end is not reached, is taken for lost."""
+
+
+def read_topic(job: Job, topic: str) -> Iterator[Message]:
+    """Every committed message from the first to the present end, partition by partition in order of offset.
+
+    Messages of open or aborted transactions are left out. Raises KafkaException when the topic does not exist
+    or the broker falls silent.
+    """
+    consumer = Consumer(
+        {
+            **job.kafka.client,
+            "bootstrap.servers": job.kafka.bootstrap,
+            "group.id": f"freshet-summary-{uuid.uuid4().hex}",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "allow.auto.create.topics": False,
+        }
+    )
+    try:
+        metadata = consumer.list_topics(topic, timeout=30).topics[topic]
+        if metadata.error is not None:
+            raise KafkaException(metadata.error)
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in metadata.partitions])
+        yield from _until_end(consumer, set(metadata.partitions))
+    finally:
+        consumer.close()
+
+
+def _until_end(consumer: Consumer, unfinished: set[int]) -> Iterator[Message]:
+    heard_s = time.monotonic()
+    while unfinished:
+        messages = consumer.consume(BATCH, timeout=WAIT_S)
+        if messages:
+            heard_s = time.monotonic()
+        elif time.monotonic() - heard_s > SILENCE_S:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        for message in messages:
+            error = message.error()
+            # What comes after the end was seen belongs to a later summary.
+            if error is None and message.partition() in unfinished:
+                yield message
+            elif error is not None and error.code() == KafkaError._PARTITION_EOF:
+                unfinished.discard(message.partition())
+            elif error is not None:
+                raise KafkaException(error)
