@@ -44,9 +44,10 @@ class DenseReference:
 class Update:
     """One message. Its rows replace the replica's, its deletions follow.
 
-    A cut of the shard is one or more messages in sequence. Its `marks` (partition to next offset) and `samples`
-    come with the last: only then has the replica all rows up to them. `epoch` grows, and `sequence` starts at 1
-    again, when the shard restarts or the broker did not acknowledge: what may have been lost is sent again.
+    A cut of the shard is one or more messages in sequence. Its `marks` (partition to next offset) and
+    `samples` come with the last: only then has the replica all rows up to them. `epoch` grows, and
+    `sequence` starts at 1 again, when the shard restarts or the broker did not acknowledge: what may have
+    been lost is sent again.
     """
 
     shard: int

@@ -1,0 +1,236 @@
+"""The shards as a trainer sees them: one parameter server, ids and tensors routed to where they belong."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import numpy as np
+
+from ps import wire
+from ps.arrays import Bools, Float32, Int64, check_array
+from ps.connection import (
+    Answer,
+    Connection,
+    Request,
+    ShardError,
+    ShardRestarted,
+    ShardTimeoutError,
+    ShardUnavailableError,
+    Stream,
+    Watchdog,
+)
+from ps.push import Push, PushRefused, Span
+from ps.router import shard_of, shard_of_name
+
+__all__ = [
+    "Push",
+    "PushRefused",
+    "ShardError",
+    "ShardRestarted",
+    "ShardTimeoutError",
+    "ShardUnavailableError",
+    "Shards",
+    "Span",
+]
+
+_SNAPSHOT_TIMEOUT_S: Final = 600.0
+_T = TypeVar("_T")
+
+
+class Shards:
+    """A client of all shards. Thread-safe; requests go to all shards at once.
+
+    A shard that restarts is waited for, `reconnect_s` long, and asked again: a push that comes twice is
+    applied once. When its new life is not the one whose marks were read, a push raises ShardRestarted.
+    """
+
+    def __init__(
+        self, addresses: Sequence[str], *, timeout_s: float = 10.0, reconnect_s: float = 60.0
+    ) -> None:
+        """`addresses`: host:port of every shard, in order. Connects with the first request."""
+        self._watchdog = Watchdog()
+        self._connections = [
+            Connection(
+                address, index, len(addresses), self._watchdog, timeout_s=timeout_s, reconnect_s=reconnect_s
+            )
+            for index, address in enumerate(addresses)
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._watchdog.close()
+        for connection in self._connections:
+            connection.close()
+
+    def pull(self, ids: Mapping[str, Int64]) -> tuple[dict[str, Float32], dict[str, Float32]]:
+        """The rows `float32[n, dim]` of `ids` `int64[n]` by table, and all dense tensors. Read only.
+
+        Raises ValueError for a table that the shards do not have; ShardError.
+        """
+        for name, array in ids.items():
+            check_array(array, f"ids of table {name!r}", np.int64, (None,))
+        route = _Route.of(ids, len(self._connections))
+        answers = self._ask([_pull_request(part) for part in route.parts])
+        dense: dict[str, Float32] = {}
+        rows: list[dict[str, Float32]] = []
+        for header, body in answers:
+            assert isinstance(header, wire.RowsHeader)
+            rows.append({name: body.float32s((n, dim)) for name, n, dim in header.tables})
+            dense |= wire.read_tensors(header.dense, body)
+        return route.gather(rows), dense
+
+    def push(self, push: Push) -> None:
+        """Apply `push` on every shard, also those that it has no rows for: each advances its marks.
+
+        Raises PushRefused (ShardRestarted) when a shard is not at the push's spans; ValueError when the push
+        is malformed; ShardError.
+        """
+        for name, (ids, gradients) in push.tables.items():
+            check_array(ids, f"ids of table {name!r}", np.int64, (None,))
+            check_array(gradients, f"gradients of table {name!r}", np.float32, (len(ids), None))
+        route = _Route.of({name: ids for name, (ids, _) in push.tables.items()}, len(self._connections))
+        self._ask([_push_request(part) for part in _split(push, route)])
+
+    def initialize_dense(self, tensors: Mapping[str, Float32]) -> None:
+        """Give the dense tensors their initial values; those that have one already keep it.
+
+        Raises ValueError when a tensor has one of another shape.
+        """
+        parts = _split_dense(tensors, len(self._connections))
+        self._ask([_initialize_request(part) for part in parts])
+
+    def marks(self) -> list[dict[int, int]]:
+        """By shard: partition of `examples` to the next position that it has not learnt.
+
+        A partition that one shard knows and another does not (it lost all it had) is at 0 there. From now on
+        pushes are meant for the lives that the shards are in.
+        """
+        marks = self._on_all(lambda connection: connection.marks())
+        known = {partition for shard in marks for partition in shard}
+        return [{partition: shard.get(partition, 0) for partition in known} for shard in marks]
+
+    def status(self) -> list[dict[str, Any]]:
+        """What each shard says about itself."""
+        return self._on_all(lambda connection: connection.act("status"))
+
+    def snapshot(self) -> None:
+        """Have every shard write a snapshot now, and wait for it."""
+        self._on_all(lambda connection: connection.act("snapshot", _SNAPSHOT_TIMEOUT_S))
+
+    def _on_all(self, ask: Callable[[Connection], _T]) -> list[_T]:
+        with ThreadPoolExecutor(len(self._connections)) as pool:
+            return list(pool.map(ask, self._connections))
+
+    def _ask(self, requests: Sequence[Request]) -> list[Answer]:
+        """Send every shard its request, then collect all answers; raises the first error among them."""
+        pairs = list(zip(self._connections, requests, strict=True))
+        streams = [connection.send(request) for connection, request in pairs]
+        outcomes = [_outcome(c, stream, r) for (c, r), stream in zip(pairs, streams, strict=True)]
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        return [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+
+
+def _outcome(connection: Connection, stream: Stream | None, request: Request) -> Answer | Exception:
+    """An answer, or the error it came to: the other shards' answers must be read all the same."""
+    try:
+        return connection.receive(stream, request)
+    except (ShardError, PushRefused, ValueError) as error:
+        return error
+
+
+class _Part(NamedTuple):
+    """What goes to one shard: by table, which of the ids (ascending positions), and those ids."""
+
+    where: dict[str, Int64]
+    ids: dict[str, Int64]
+
+
+class _Route(NamedTuple):
+    """Which ids of which table go to which shard."""
+
+    sizes: dict[str, int]
+    parts: list[_Part]
+
+    @staticmethod
+    def of(ids: Mapping[str, Int64], shards: int) -> "_Route":
+        """One pass over all tables' ids together: many tables cost no more than one."""
+        sizes = {name: len(array) for name, array in ids.items()}
+        together = np.concatenate([np.empty(0, np.int64), *ids.values()])
+        owners = shard_of(together, shards)
+        ends = np.cumsum([0, *sizes.values()])
+        return _Route(sizes, [_part(together, owners == shard, ends, list(ids)) for shard in range(shards)])
+
+    def gather(self, rows: Sequence[Mapping[str, Float32]]) -> dict[str, Float32]:
+        """Each table's rows in the order of its ids, from every shard's rows."""
+        if len(rows) == 1:
+            return dict(rows[0])
+        together = {}
+        for name, size in self.sizes.items():
+            out = np.empty((size, rows[0][name].shape[1]), np.float32)
+            for part, found in zip(self.parts, rows, strict=True):
+                out[part.where[name]] = found[name]
+            together[name] = out
+        return together
+
+
+def _part(together: Int64, mine: Bools, ends: Int64, names: Sequence[str]) -> _Part:
+    chosen = np.flatnonzero(mine)
+    ids = together[chosen]
+    cuts = np.searchsorted(chosen, ends)
+    slices = [slice(a, b) for a, b in pairwise(cuts.tolist())]
+    return _Part(
+        where={
+            name: chosen[cut] - start for name, cut, start in zip(names, slices, ends.tolist(), strict=False)
+        },
+        ids={name: ids[cut] for name, cut in zip(names, slices, strict=True)},
+    )
+
+
+def _split(push: Push, route: _Route) -> list[Push]:
+    """The push of each shard: its rows and tensors, and all spans and samples."""
+    shards = len(route.parts)
+    dense = _split_dense(push.dense, shards)
+    return [
+        replace(push, dense=tensors, tables=_rows(push, part, whole=shards == 1))
+        for part, tensors in zip(route.parts, dense, strict=True)
+    ]
+
+
+def _rows(push: Push, part: _Part, *, whole: bool) -> Mapping[str, tuple[Int64, Float32]]:
+    if whole:
+        return push.tables
+    return {name: (part.ids[name], grads[part.where[name]]) for name, (_, grads) in push.tables.items()}
+
+
+def _split_dense(tensors: Mapping[str, Float32], shards: int) -> list[dict[str, Float32]]:
+    parts: list[dict[str, Float32]] = [{} for _ in range(shards)]
+    for name, tensor in tensors.items():
+        parts[shard_of_name(name, shards)][name] = np.asarray(tensor, np.float32)
+    return parts
+
+
+def _pull_request(part: _Part) -> Request:
+    header = wire.PullHeader.model_construct(tables=[(name, len(ids)) for name, ids in part.ids.items()])
+    frame = wire.encode(header, list(part.ids.values()))
+    return lambda epoch: frame
+
+
+def _push_request(push: Push) -> Request:
+    return lambda epoch: wire.encode_push(push, epoch)
+
+
+def _initialize_request(tensors: Mapping[str, Float32]) -> Request:
+    return lambda epoch: wire.encode_initialize(tensors)

@@ -1,0 +1,113 @@
+"""What a shard tells Prometheus."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ps.shard import Shard
+
+_BUCKETS_S: Final = (
+    0.0001,
+    0.0002,
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    5.0,
+)
+_WINDOW_S: Final = 60.0
+_MAX_RECENT: Final = 20_000
+
+
+class RecentTimes:
+    """Durations of the last minute, for a quantile that follows the present."""
+
+    def __init__(self) -> None:
+        self._times: deque[tuple[float, float]] = deque(maxlen=_MAX_RECENT)
+
+    def add(self, seconds: float) -> None:
+        """One duration that ended now."""
+        self._times.append((time.monotonic(), seconds))
+
+    def p99_s(self) -> float:
+        """The 99th percentile; 0 when there was none in the last minute."""
+        oldest = time.monotonic() - _WINDOW_S
+        recent = [seconds for at, seconds in list(self._times) if at >= oldest]
+        return float(np.percentile(recent, 99)) if recent else 0.0
+
+
+class ShardMetrics:
+    """The metrics of one shard, in a registry of their own."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.registry = CollectorRegistry()
+        self.lookup_times = RecentTimes()
+        self.lookup = self._histogram("freshet_ps_lookup_seconds", "Time of a pull within the shard.")
+        self.push = self._histogram("freshet_ps_push_seconds", "Time of a push within the shard.")
+        self.pushes = self._counter("freshet_ps_pushes_total", "Pushes applied.")
+        self.repeated = self._counter("freshet_ps_repeated_pushes_total", "Pushes ignored as repeats.")
+        self.refused = self._counter("freshet_ps_refused_pushes_total", "Pushes refused: not at the marks.")
+        self.malformed = self._counter("freshet_ps_malformed_requests_total", "Requests that made no sense.")
+        self.published_rows = self._counter(
+            "freshet_ps_published_rows_total", "Rows the broker acknowledged."
+        )
+        self.failed_publishes = self._counter(
+            "freshet_ps_failed_publishes_total", "Cuts the broker did not acknowledge; sent again."
+        )
+        self.failed_snapshots = self._counter("freshet_ps_failed_snapshots_total", "Snapshots not written.")
+        self.gauge("freshet_ps_lookup_p99_seconds", "Of the last minute.", self.lookup_times.p99_s)
+        self.registry.register(_TableSizes(shard))
+
+    def gauge(self, name: str, help_text: str, value: Callable[[], float]) -> None:
+        """A gauge that asks `value` whenever it is read."""
+        Gauge(name, help_text, registry=self.registry).set_function(value)
+
+    @contextmanager
+    def timed_lookup(self) -> Iterator[None]:
+        """Times a pull."""
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        self.lookup.observe(seconds)
+        self.lookup_times.add(seconds)
+
+    def serve(self, address: str) -> str:
+        """Answer at host:port (port 0: any free one); the URL."""
+        host, _, port = address.rpartition(":")
+        server, _ = start_http_server(int(port), host, registry=self.registry)
+        return f"http://{host}:{server.server_port}/metrics"
+
+    def _histogram(self, name: str, help_text: str) -> Histogram:
+        return Histogram(name, help_text, buckets=_BUCKETS_S, registry=self.registry)
+
+    def _counter(self, name: str, help_text: str) -> Counter:
+        return Counter(name, help_text, registry=self.registry)
+
+
+class _TableSizes(Collector):
+    """Rows and memory by table, counted when they are asked for."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        rows = GaugeMetricFamily("freshet_ps_rows", "Rows of the table.", labels=["table"])
+        memory = GaugeMetricFamily("freshet_ps_memory_bytes", "Memory of the table.", labels=["table"])
+        for name, table in self._shard.tables.items():
+            rows.add_metric([name], len(table))
+            memory.add_metric([name], table.memory_bytes)
+        yield from (rows, memory)

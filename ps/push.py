@@ -1,0 +1,69 @@
+"""What a trainer sends after a step: gradients, and which examples they come from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from ps.arrays import Float32, Int64
+
+MAX_GRADIENT: Final = 1e12
+"""A larger one is refused: its square, also after adding up repeats, must stay a finite float32."""
+
+
+class PushRefused(Exception):  # noqa: N818 (an answer, not a fault)
+    """A push that does not go on at a shard's marks: read the marks, rewind to the lowest.
+
+    The shard that refused has changed nothing. Others may have applied it; they ignore it the second time.
+    """
+
+
+class Span(NamedTuple):
+    """A half open range of positions in a partition of `examples`; `first` is the `next` of the last one."""
+
+    partition: int
+    first: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One batch's gradients, summed per id, and the spans of `examples` they come from, one per partition."""
+
+    spans: tuple[Span, ...]
+    tables: Mapping[str, tuple[Int64, Float32]] = field(default_factory=dict)
+    """By table: ids `int64[n]`, gradients `float32[n, dim]`."""
+    dense: Mapping[str, Float32] = field(default_factory=dict)
+    """By tensor: a gradient of its shape."""
+    event_ts_ms: int = 0
+    """Event time of the newest example: the update time of the rows."""
+    samples: Sequence[tuple[int, int, int]] = ()
+    """(partition, offset, action_ts_ms) of some of the examples: freshness is measured on them."""
+
+    def check(self) -> None:
+        """Raise ValueError when the spans make no sense or a gradient is not a sane number."""
+        _check_spans(self.spans)
+        for name, (_, gradients) in self.tables.items():
+            _check_gradients(f"table {name!r}", gradients)
+        for name, gradient in self.dense.items():
+            _check_gradients(f"dense tensor {name!r}", gradient)
+
+
+def _check_spans(spans: tuple[Span, ...]) -> None:
+    if not spans:
+        raise ValueError("a push needs a span: without one it could be applied twice")
+    if len({span.partition for span in spans}) < len(spans):
+        raise ValueError(f"a push has one span per partition: {show_spans(spans)}")
+    for span in spans:
+        if not 0 <= span.first < span.next < 1 << 63 or not 0 <= span.partition < 1 << 31:
+            raise ValueError(f"a span is [first, next) with 0 <= first < next: {show_spans((span,))}")
+
+
+def _check_gradients(what: str, gradients: Float32) -> None:
+    # Comparisons with NaN are false, so it is refused too; min and max need no temporary array.
+    if gradients.size and not (gradients.max() <= MAX_GRADIENT and gradients.min() >= -MAX_GRADIENT):
+        raise ValueError(f"{what}: a gradient is NaN, infinite or beyond {MAX_GRADIENT:g}")
+
+
+def show_spans(spans: Sequence[Span]) -> str:
+    """The spans in words."""
+    return ", ".join(f"partition {s.partition} [{s.first}, {s.next})" for s in spans)

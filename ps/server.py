@@ -1,0 +1,232 @@
+"""The process of one shard: restore, serve, publish, write snapshots; the last two once more on SIGTERM."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+import orjson
+import pyarrow as pa
+from confluent_kafka import KafkaException
+
+from ps.dense_files import DenseFiles
+from ps.metrics import ShardMetrics
+from ps.service import ShardService
+from ps.settings import OptimizerSettings, SyncSettings, TableSettings
+from ps.shard import Shard
+from ps.snapshot import SnapshotError, SnapshotStore
+from ps.sync import UpdatePublisher, kafka_producer
+
+_log: Final = logging.getLogger(__name__)
+
+
+def run_shard(
+    *,
+    index: int,
+    shards: int,
+    address: str,
+    metrics_address: str | None,
+    tables: Mapping[str, TableSettings],
+    dense_optimizer: OptimizerSettings,
+    seed: int,
+    sync: SyncSettings,
+    snapshots_url: str,
+    snapshot_interval_s: float,
+    keep: int,
+    bootstrap: str | None,
+    kafka_client: Mapping[str, str],
+    updates_topic: str,
+    resume: bool,
+    initial_capacity_rows: int = 1024,
+) -> None:
+    """Be shard `index` of `shards` at `address` (host:port) until SIGTERM or SIGINT.
+
+    Prints one line of JSON when it serves: `ready`, `address`, `metrics` (URL or null). `bootstrap` None:
+    nothing is published. `resume`: go on from the newest whole snapshot, if there is one. Raises SystemExit
+    with a sentence when it can't start; ends the process when it is done.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    stop = _stop_on_signals()
+    try:
+        _check_free(address)
+        shard = Shard(
+            index, shards, tables, dense_optimizer, seed, initial_capacity_rows=initial_capacity_rows
+        )
+        store = SnapshotStore(snapshots_url, index, keep)
+        epoch = _restore(shard, store) if resume else _now_ms()
+        metrics = ShardMetrics(shard)
+        publisher = None
+        if bootstrap is not None:
+            producer = kafka_producer(bootstrap, kafka_client)
+            dense_files = DenseFiles(snapshots_url, index)
+            publisher = UpdatePublisher(
+                shard, producer, updates_topic, sync, dense_files, epoch, metrics.published_rows.inc
+            )
+        process = ShardProcess(shard, epoch, store, publisher, metrics, stop)
+        process.start(address, metrics_address, sync.interval_s, snapshot_interval_s)
+    except (SnapshotError, OSError, KafkaException) as error:
+        raise SystemExit(f"shard {index}: {error}") from error
+    stop.wait()
+    # A thread may sit in gRPC, waiting for a client that will not speak again: leave without asking it.
+    _exit(process.finish())
+
+
+class ShardProcess:
+    """What runs beside the shard's streams: publishing, snapshots, metrics."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        epoch: int,
+        store: SnapshotStore,
+        publisher: UpdatePublisher | None,
+        metrics: ShardMetrics,
+        stop: threading.Event,
+    ) -> None:
+        self._shard = shard
+        self._epoch = epoch
+        self._store = store
+        self._publisher = publisher
+        self._metrics = metrics
+        self._stop = stop
+        self._broken = False
+        self._snapshot_lock = threading.Lock()
+        self._snapshot_at = time.monotonic()
+        self._threads: list[threading.Thread] = []
+        metrics.gauge(
+            "freshet_ps_publish_lag_seconds", "Age of the oldest change not published.", self._lag_s
+        )
+        metrics.gauge(
+            "freshet_ps_snapshot_age_seconds", "Since the last snapshot, or the start.", self._snapshot_age_s
+        )
+
+    def start(
+        self, address: str, metrics_address: str | None, publish_interval_s: float, snapshot_interval_s: float
+    ) -> None:
+        """Serve, and say so on stdout."""
+        # The beginning of this life is a snapshot too: a restart must not find only those of an older life.
+        self.snapshot()
+        actions = {"marks": self.marks, "status": self.status, "snapshot": self.snapshot}
+        service = ShardService(
+            f"grpc://{address}", self._shard, self._epoch, self._metrics, actions, self._break
+        )
+        metrics_url = self._metrics.serve(metrics_address) if metrics_address else None
+        self._run_every(snapshot_interval_s, self._try_snapshot)
+        self._run_every(publish_interval_s, self._try_publish)
+        host = address.rpartition(":")[0]
+        ready = {"ready": True, "address": f"{host}:{service.port}", "metrics": metrics_url}
+        print(orjson.dumps(ready).decode(), flush=True)
+
+    def finish(self) -> int:
+        """Publish and write a snapshot for the last time; the exit status."""
+        for thread in self._threads:
+            thread.join()
+        if self._broken:
+            return 1
+        self._try_publish()
+        return 0 if self._try_snapshot() else 1
+
+    def marks(self) -> dict[str, Any]:
+        """The life of the shard, and its marks."""
+        return {"epoch": self._epoch, "marks": self._shard.marks()}
+
+    def status(self) -> dict[str, Any]:
+        """What the shard says about itself."""
+        tables = self._shard.tables
+        return {
+            "index": self._shard.index,
+            "shards": self._shard.shards,
+            "epoch": self._epoch,
+            "marks": self._shard.marks(),
+            "rows": {name: len(table) for name, table in tables.items()},
+            "memory_bytes": {name: table.memory_bytes for name, table in tables.items()},
+            "dense": {name: list(tensor.shape) for name, tensor in self._shard.dense().items()},
+            "publish_lag_s": self._lag_s(),
+            "snapshot_age_s": self._snapshot_age_s(),
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Write a snapshot; what it holds."""
+        with self._snapshot_lock:
+            # Taken first: a replica that starts here reads a few updates twice rather than missing one.
+            position = self._publisher.position if self._publisher else None
+            manifest = self._store.write(self._shard, self._epoch, position)
+            self._snapshot_at = time.monotonic()
+        return {"created_ms": manifest.created_ms, "marks": manifest.marks}
+
+    def _try_snapshot(self) -> bool:
+        try:
+            self.snapshot()
+        except (OSError, pa.ArrowException) as error:
+            _log.error("no snapshot was written: %s", error)
+            self._metrics.failed_snapshots.inc()
+            return False
+        return True
+
+    def _try_publish(self) -> None:
+        if self._publisher and not self._publisher.publish():
+            self._metrics.failed_publishes.inc()
+
+    def _run_every(self, interval_s: float, work: Callable[[], object]) -> None:
+        def run() -> None:
+            while not self._stop.wait(interval_s):
+                work()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _break(self) -> None:
+        self._broken = True
+        self._stop.set()
+
+    def _lag_s(self) -> float:
+        return self._publisher.lag_s() if self._publisher else 0.0
+
+    def _snapshot_age_s(self) -> float:
+        return time.monotonic() - self._snapshot_at
+
+
+def _restore(shard: Shard, store: SnapshotStore) -> int:
+    """Restore the newest snapshot, if there is one; the epoch of the life that begins."""
+    manifest = store.restore(shard)
+    if manifest is None:
+        _log.info("there is no snapshot: shard %d starts empty", shard.index)
+        return _now_ms()
+    _log.info(
+        "shard %d goes on from the snapshot of %d, marks %s", shard.index, manifest.created_ms, manifest.marks
+    )
+    return max(manifest.epoch + 1, _now_ms())
+
+
+def _check_free(address: str) -> None:
+    """Raise OSError when `address` is taken: gRPC itself would share the port with whoever has it."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            raise OSError(f"can't listen on {address}: {error.strerror}") from None
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _exit(status: int) -> NoReturn:
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

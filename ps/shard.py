@@ -1,0 +1,243 @@
+"""One shard: its tables, its dense tensors and its marks, changed by whole pushes only.
+
+**Exactly once.** The shard's mark of a partition is the `next` of the last push it applied. A push that
+starts at the mark is applied and moves it; one that ends at or before the mark is a repeat and changes
+nothing; any other is refused. A partition without a mark takes the first push it sees.
+
+**All or nothing.** Whatever can be wrong with a push is found before the first change. Tables, dense tensors,
+marks and the lists of what changed move together under one lock, and a cut is taken under the same lock.
+"""
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ps.arrays import Float32, Int64, Uint32
+from ps.dense import DenseTensors
+from ps.push import Push, PushRefused, Span, show_spans
+from ps.settings import OptimizerSettings, TableSettings
+from ps.table import EmbeddingTable
+from ps.updates import Sample
+
+MAX_SAMPLES: Final = 1 << 16
+"""Of samples that wait for the publisher, the newest are kept: they only measure."""
+
+
+class ShardBrokenError(RuntimeError):
+    """A push failed halfway (out of memory): the process must end, and go on from its snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """All rows of a table: `int64[m]`, `float32[m, row_floats]`, `int64[m]`, `uint32[m]`."""
+
+    ids: Int64
+    rows: Float32
+    last_update_ms: Int64
+    count: Uint32
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """Everything a shard must remember, as of one moment."""
+
+    tables: Mapping[str, TableRows]
+    dense: Mapping[str, Float32]
+    dense_state: Mapping[str, Mapping[str, Float32]]
+    marks: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has changed since the last such cut, as of one moment: rows are the newest values."""
+
+    rows: Mapping[str, tuple[Int64, Float32]]
+    deleted: Mapping[str, Int64]
+    marks: Mapping[int, int]
+    dense: Mapping[str, Float32]
+    samples: tuple[Sample, ...]
+    since: float | None
+    """When the first of the changes came (`time.monotonic`); None: nothing has changed."""
+
+
+def table_seed(seed: int, table: str) -> int:
+    """The seed of one table's initial rows: equal ids of two tables must not start as equal rows."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{table}".encode(), digest_size=8).digest(), "little")
+
+
+class Shard:
+    """The state of shard `index` of `shards`. Thread-safe; lookups never wait for pushes."""
+
+    def __init__(
+        self,
+        index: int,
+        shards: int,
+        tables: Mapping[str, TableSettings],
+        dense_optimizer: OptimizerSettings,
+        seed: int,
+        *,
+        initial_capacity_rows: int = 1024,
+    ) -> None:
+        self.index = index
+        self.shards = shards
+        self.seed = seed
+        self.table_settings = dict(tables)
+        self.tables = {
+            name: EmbeddingTable(
+                settings, table_seed(seed, name), initial_capacity_rows=initial_capacity_rows
+            )
+            for name, settings in tables.items()
+        }
+        self._dense = DenseTensors(dense_optimizer)
+        self._marks: dict[int, int] = {}
+        self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
+        self._changed_at: float | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def dense_optimizer(self) -> OptimizerSettings:
+        """Of the dense tensors."""
+        return self._dense.optimizer
+
+    def table(self, name: str) -> EmbeddingTable:
+        """The table; raises ValueError when there is none of this name."""
+        if name not in self.tables:
+            known = ", ".join(sorted(self.tables)) or "no table"
+            raise ValueError(f"table {name!r} is unknown: shard {self.index} has {known}")
+        return self.tables[name]
+
+    def dense(self) -> dict[str, Float32]:
+        """The dense tensors, all as of the same push; not to be written to."""
+        return self._dense.values
+
+    def marks(self) -> dict[int, int]:
+        """Partition of `examples` to the next position that this shard has not learnt."""
+        with self._lock:
+            return dict(self._marks)
+
+    def initialize_dense(self, tensors: Mapping[str, Float32]) -> bool:
+        """See `DenseTensors.initialize`."""
+        with self._lock:
+            return self._dense.initialize(tensors)
+
+    def push(self, push: Push) -> bool:
+        """Apply `push`: True; or False when it is a repeat, and changes nothing.
+
+        Raises PushRefused when it does not go on at the marks and ValueError when it is malformed: then too
+        nothing has changed. ShardBrokenError: it has changed in part.
+        """
+        push.check()
+        self._check_shapes(push)
+        with self._lock:
+            if self._is_repeat(push.spans):
+                return False
+            self._dense.check_gradients(push.dense)
+            try:
+                self._apply(push)
+            except Exception as error:
+                raise ShardBrokenError(
+                    f"shard {self.index} broke in the middle of a push: {error}"
+                ) from error
+            return True
+
+    def state(self) -> ShardState:
+        """A consistent copy. Pushes wait while it is made, lookups go on."""
+        with self._lock:
+            return ShardState(
+                tables={name: TableRows(*table.items()) for name, table in self.tables.items()},
+                dense=self._dense.values,
+                dense_state=self._dense.state(),
+                marks=dict(self._marks),
+            )
+
+    def restore_rows(self, table: str, rows: TableRows) -> None:
+        """Put `rows` into `table`; they count as changed."""
+        self.tables[table].assign(rows.ids, rows.rows, rows.last_update_ms, rows.count)
+
+    def restore_dense(
+        self,
+        dense: Mapping[str, Float32],
+        dense_state: Mapping[str, Mapping[str, Float32]],
+        marks: Mapping[int, int],
+    ) -> None:
+        """Replace the dense tensors and the marks."""
+        with self._lock:
+            self._dense.restore(dense, dense_state)
+            self._marks = dict(marks)
+
+    def take_changes(self, also: Mapping[str, Int64]) -> Changes:
+        """What changed since the last call, and the newest rows of the ids `also`, by table."""
+        with self._lock:
+            found = {name: self._newest(name, also.get(name)) for name in self.tables}
+            samples = tuple(self._samples)
+            self._samples.clear()
+            since, self._changed_at = self._changed_at, None
+            marks, dense = dict(self._marks), self._dense.values
+        return Changes(
+            rows={name: (ids, rows) for name, (ids, rows, _) in found.items() if len(ids)},
+            deleted={name: gone for name, (_, _, gone) in found.items() if len(gone)},
+            marks=marks,
+            dense=dense,
+            samples=samples,
+            since=since,
+        )
+
+    def take_touched(self) -> dict[str, Int64]:
+        """The ids of changed rows by table; they no longer count as changed."""
+        with self._lock:
+            self._changed_at = None
+            return {name: table.touched() for name, table in self.tables.items()}
+
+    def changed_at(self) -> float | None:
+        """When the first change came that `take_changes` has not taken yet (`time.monotonic`)."""
+        return self._changed_at
+
+    def _newest(self, name: str, also: Int64 | None) -> tuple[Int64, Float32, Int64]:
+        """Touched ids and `also`: those with a row, their rows, and those without."""
+        table = self.tables[name]
+        ids = table.touched()
+        if also is not None:
+            ids = np.union1d(ids, also)
+        present = table.contains(ids)
+        return ids[present], table.lookup(ids[present]), ids[~present]
+
+    def _check_shapes(self, push: Push) -> None:
+        for name, (ids, gradients) in push.tables.items():
+            wanted = (len(ids), self.table(name).dim)
+            if gradients.shape != wanted:
+                raise ValueError(
+                    f"table {name!r}: gradients {list(wanted)} are needed, not {list(gradients.shape)}"
+                )
+
+    def _is_repeat(self, spans: tuple[Span, ...]) -> bool:
+        """Whether all of `spans` were applied before; raises PushRefused unless all or none were."""
+        repeats = [self._repeats(span) for span in spans]
+        if any(repeats) and not all(repeats):
+            raise PushRefused(
+                f"shard {self.index} has learnt some spans of a push and not others: {show_spans(spans)}, "
+                f"marks {self._marks}. Until every shard is past all marks, a push must hold one partition"
+            )
+        return any(repeats)
+
+    def _repeats(self, span: Span) -> bool:
+        mark = self._marks.get(span.partition, span.first)
+        if span.first != mark and span.next > mark:
+            raise PushRefused(
+                f"shard {self.index} has learnt partition {span.partition} up to {mark}: "
+                f"a push of [{span.first}, {span.next}) does not go on from there"
+            )
+        return span.next <= mark
+
+    def _apply(self, push: Push) -> None:
+        for name, (ids, gradients) in push.tables.items():
+            self.tables[name].apply_gradients(ids, gradients, push.event_ts_ms)
+        self._dense.apply_gradients(push.dense)
+        self._marks |= {span.partition: span.next for span in push.spans}
+        self._samples.extend(Sample(*sample) for sample in push.samples)
+        self._changed_at = self._changed_at or time.monotonic()
