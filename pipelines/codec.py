@@ -103,7 +103,9 @@ def _values(feature: Feature) -> list[Scalar]:
 
 def _with_prefix(values: Mapping[str, list[Scalar]], prefix: str) -> dict[str, float]:
     return {
-        name.removeprefix(prefix): float(value[0]) for name, value in values.items() if name.startswith(prefix)
+        name.removeprefix(prefix): float(value[0])
+        for name, value in values.items()
+        if name.startswith(prefix)
     }
 
 

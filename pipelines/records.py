@@ -82,14 +82,22 @@ class Example:
 
 def decode_request(data: bytes, schema: ExampleSchema) -> Request:
     """An event of `features`, with every feature of `schema` checked. Raises MalformedEvent."""
+    request = parse_request(data)
+    # What is accepted now may be encoded days later: a wrong type has to be found while the event can be refused.
+    sources = schema.sources
+    read(sources["user"], request.user)
+    read(sources["context"], request.context)
+    for item in request.items:
+        read(sources["item"], item.values)
+    return request
+
+
+def parse_request(data: bytes) -> Request:
+    """An event of `features` by its form alone. Raises MalformedEvent."""
     event = _object(data)
     user, context = _optional_object(event, "user"), _optional_object(event, "context")
     items = tuple(_item(position, raw) for position, raw in enumerate(_field(event, "items", list)))
-    if items:
-        request_id = _field(event, "request_id", str)
-        _check_features(schema, user, context, items)
-    else:
-        request_id = ""
+    request_id = _field(event, "request_id", str) if items else ""
     return Request(request_id, _field(event, "ts", int), user, context, items)
 
 
@@ -140,18 +148,6 @@ def _scalar(key: str, kind: str, value: Any) -> Scalar:
     if expected is float and type(value) is int:
         return float(value)
     raise _wrong(key, expected, value)
-
-
-def _check_features(
-    schema: ExampleSchema, user: Mapping[str, Any], context: Mapping[str, Any], items: Iterable[Item]
-) -> None:
-    # What is accepted now may be encoded days later: a wrong type has to be found while the event can be refused.
-    sources = schema.sources
-    read(sources["user"], user)
-    read(sources["context"], context)
-    of_item = sources["item"]
-    for item in items:
-        read(of_item, item.values)
 
 
 def _object(data: bytes) -> Mapping[str, Any]:

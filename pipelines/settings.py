@@ -1,8 +1,8 @@
-"""The `kafka` and `joiner` blocks of a job file."""
+"""The `kafka` and `joiner` blocks of a job file, and what of the whole file the joiner is given."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from pipelines.schema import Block
+from pipelines.schema import Block, ExampleSchema
 
 
 class TopicSettings(Block):
@@ -56,3 +56,21 @@ class JoinerSettings(Block):
     """host:port of a Flink cluster's REST endpoint; None: the embedded cluster."""
     metrics_addresses: tuple[str, ...] = ()
     """Prometheus endpoints of the Flink processes."""
+
+
+class JoinSchema(ExampleSchema):
+    """The `schema` block without what only the model needs."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+class JoinJob(Block):
+    """What `pipelines.main` reads: a job file as JSON; blocks of other stages may stand in it too."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    name: str
+    seed: int = 1
+    kafka: KafkaSettings
+    schema_: JoinSchema = Field(alias="schema")
+    joiner: JoinerSettings = JoinerSettings()

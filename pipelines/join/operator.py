@@ -1,0 +1,123 @@
+"""The join as a Flink operator: rows in, keyed state and timers, rows out. The rules are in `pipelines.join.logic`."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pyflink.common import Row, TypeInformation, Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import ValueStateDescriptor
+
+from pipelines.codec import encode
+from pipelines.join import state as states
+from pipelines.join.intake import Arrival, Intake
+from pipelines.join.logic import DeadLetter, JoinLogic, Ready, Step
+from pipelines.records import Action, MalformedEvent
+from pipelines.settings import JoinJob
+
+COUNTS: Final = (
+    "impressions",
+    "examples",
+    "positives",
+    "negatives",
+    "sampled_away",
+    "duplicates",
+    "orphans",
+    "malformed",
+    "late",
+    "unused",
+)
+"""What `freshet_joiner_…` metrics count; `malformed` are all events that could not be taken in."""
+
+_BYTES: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
+
+ARRIVAL_TYPE: Final = Types.ROW_NAMED(
+    ["is_action", "key", "value", "partition", "offset", "logged_ts_ms"],
+    [Types.BOOLEAN(), _BYTES, _BYTES, Types.INT(), Types.LONG(), Types.LONG()],
+)
+"""An `Arrival`."""
+
+OUTPUT_TYPE: Final = Types.ROW_NAMED(
+    ["key", "value", "topic", "partition", "offset", "reason", "detail"], [_BYTES] * 7
+)
+"""A message and, of a dead letter, its headers; without `reason` it is for `examples`. Text goes as UTF-8: the bridge
+to Java spells characters beyond the basic plane in a way of its own."""
+
+
+class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
+    """Joins the records of one request id."""
+
+    def __init__(self, job: JoinJob) -> None:
+        self._job = job
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Called by Flink in the TaskManager, before the first record."""
+        job = self._job
+        self._topics = (job.kafka.topics.features.encode(), job.kafka.topics.actions.encode())
+        self._intake = Intake(job)
+        self._logic = JoinLogic(job)
+        # A type of no further kind is bytes as they are; Flink's own type of bytes is converted byte by byte.
+        self._state = runtime_context.get_state(ValueStateDescriptor("request", TypeInformation()))
+        metrics = runtime_context.get_metrics_group()
+        self._counters = {name: metrics.counter(f"freshet_joiner_{name}") for name in COUNTS}
+
+    def process_element(self, row: Row, context: KeyedProcessFunction.Context) -> Iterator[Row]:
+        """One record of either topic."""
+        arrival = Arrival(*row._values)
+        now_ms = time.time_ns() // 1_000_000
+        try:
+            event = self._intake.read(arrival, now_ms)
+        except MalformedEvent as refusal:
+            self._counters["malformed"].inc()
+            yield self._dead(DeadLetter(arrival, refusal.reason, refusal.detail))
+            return
+        if isinstance(event, Action):
+            if event.action:
+                before = self._read()
+                step = self._logic.on_action(before, event, arrival, context.timer_service().current_watermark, now_ms)
+                yield from self._apply(before, step, context)
+        elif event.items:
+            before = self._read()
+            step = self._logic.on_features(before, event, arrival, context.timer_service().current_watermark(), now_ms)
+            yield from self._apply(before, step, context)
+
+    def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
+        """Event time has reached a timer of the current key."""
+        before = self._read()
+        step = self._logic.on_timer(before, timestamp, time.time_ns() // 1_000_000)
+        yield from self._apply(before, step, context)
+
+    def _read(self) -> states.State | None:
+        data = self._state.value()
+        return None if data is None else states.decode(data)
+
+    def _apply(self, before: states.State | None, step: Step, context: Any) -> Iterator[Row]:
+        if step.state is None:
+            if before is not None:
+                self._state.clear()
+        elif step.state is not before:
+            self._state.update(states.encode(step.state))
+        if step.timer_ms is not None:
+            context.timer_service().register_event_time_timer(step.timer_ms)
+        for name, number in step.counts.items():
+            self._counters[name].inc(number)
+        for output in step.output:
+            yield self._dead(output) if isinstance(output, DeadLetter) else _ready(output)
+
+    def _dead(self, letter: DeadLetter) -> Row:
+        arrival = letter.arrival
+        return Row(
+            arrival.key,
+            arrival.value,
+            self._topics[arrival.is_action],
+            str(arrival.partition).encode(),
+            str(arrival.offset).encode(),
+            letter.reason.encode(),
+            # A lone surrogate in what the sentence quotes must not fail the job.
+            letter.detail.encode(errors="replace"),
+        )
+
+
+def _ready(ready: Ready) -> Row:
+    value = encode(ready.examples, ready.sampled_away)
+    return Row(ready.request_id.encode(), value, None, None, None, None, None)

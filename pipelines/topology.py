@@ -1,0 +1,159 @@
+"""The joiner as a Flink job, from the two topics of events to the two of results.
+
+    features ─┐  Table source: raw bytes, metadata, watermark  ┐                        ┌─► examples
+              ├─ per partition (JVM)                           ├─ key ─► JoinFunction ──┤
+    actions  ─┘                                                ┘        (Python)        └─► dead-letters
+
+Tables stand at both ends because only the Table connector gives Python a record's key, partition, offset and headers.
+What runs per record outside `JoinFunction` is Flink's own code. Every operator has a uid, the key space has 128 groups for
+ever, both sinks are exactly once: their records are visible to `read_committed` readers after each checkpoint.
+
+The cluster needs the Kafka connector and flink-python on its class path (`flink-conf/config.yaml`).
+"""
+
+import math
+from typing import Final
+
+from pyflink.common import Types
+from pyflink.common.typeinfo import RowTypeInfo
+from pyflink.datastream import DataStream, KeyedStream, StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
+from pyflink.table import StreamTableEnvironment
+
+from pipelines.join.operator import ARRIVAL_TYPE, OUTPUT_TYPE, JoinFunction
+from pipelines.settings import JoinJob, KafkaSettings
+
+MAX_PARALLELISM: Final = 128
+"""Key groups. Another number could not read the savepoints of this one."""
+TRANSACTION_TIMEOUT_MS: Final = 900_000
+"""The most that a broker allows by default. An outage that lasts longer loses what was not yet committed."""
+
+
+def build(env: StreamExecutionEnvironment, job: JoinJob) -> None:
+    """Adds the whole job to `env`."""
+    env.set_parallelism(job.joiner.parallelism)
+    env.set_max_parallelism(MAX_PARALLELISM)
+    env.enable_checkpointing(job.joiner.checkpoint_interval_ms)
+    tables = StreamTableEnvironment.create(env)
+    tables.get_config().set("table.exec.uid.generation", "ALWAYS")
+    topics = job.kafka.topics
+    arrivals = _arrivals(tables, job, "features", topics.features, "FALSE").union(
+        _arrivals(tables, job, "actions", topics.actions, "TRUE")
+    )
+    joined = _keyed(arrivals).process(JoinFunction(job), OUTPUT_TYPE).name("join").uid("join")
+    tables.create_temporary_view("joined", joined)
+    _write(tables, job)
+
+
+def _arrivals(
+    tables: StreamTableEnvironment, job: JoinJob, table: str, topic: str, is_action: str
+) -> DataStream:
+    """The records of a topic as (request id, arrival), with its watermark."""
+    tables.execute_sql(_source(job, table, topic))
+    stream = tables.to_data_stream(
+        tables.sql_query(
+            f"""SELECT COALESCE(JSON_VALUE({_TEXT}, '$.request_id'), CAST(`offset` AS STRING)) AS id,
+                ROW({is_action}, `key`, `value`, `partition`, `offset`,
+                    EXTRACT(EPOCH FROM logged_at) * 1000 + EXTRACT(MILLISECOND FROM logged_at)) AS arrival
+                FROM {table}"""
+        )
+    )
+    # As DataStream types: the Python operator knows no others, and they need no conversion on the way to it.
+    stream._j_data_stream.getTransformation().setOutputType(_keyed_type().get_java_type_info())
+    return stream
+
+
+_TEXT: Final = "CAST(`value` AS STRING)"
+
+
+def _source(job: JoinJob, table: str, topic: str) -> str:
+    """A source whose watermark follows the `ts` of the events, as far as they can be believed.
+
+    An event without `ts`, with one too far ahead of its record or of the clock, or too large to look at, has none:
+    it does not move event time. The same ones become dead letters (`pipelines.join.intake`). One too far in the past
+    can't move a watermark anyway.
+    """
+    future_s = math.ceil(job.joiner.max_future_s)
+    ts = f"TO_TIMESTAMP_LTZ(TRY_CAST(JSON_VALUE({_TEXT}, '$.ts') AS BIGINT), 3)"
+    latest = f"TIMESTAMPADD(SECOND, {future_s}, LEAST(logged_at, CURRENT_TIMESTAMP))"
+    out_of_order_s = f"{job.joiner.out_of_order_s:.3f}"
+    return f"""CREATE TEMPORARY TABLE {table} (
+        `key` BYTES,
+        `value` BYTES,
+        `partition` INT METADATA VIRTUAL,
+        `offset` BIGINT METADATA VIRTUAL,
+        logged_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
+        event_time AS CASE WHEN CHAR_LENGTH({_TEXT}) <= {job.joiner.max_event_bytes} AND {ts} <= {latest}
+            THEN {ts} END,
+        WATERMARK FOR event_time AS event_time - INTERVAL '{out_of_order_s}' SECOND(3, 3)
+    ) WITH ({
+        _options(
+            job.kafka,
+            topic,
+            {
+                "scan.startup.mode": "earliest-offset",
+                "scan.watermark.idle-timeout": f"{round(job.joiner.idle_s * 1000)} ms",
+                "properties.group.id": f"{job.name}-joiner",
+                "properties.max.partition.fetch.bytes": str(job.kafka.max_message_bytes),
+            },
+        )
+    })"""
+
+
+def _keyed_type() -> RowTypeInfo:
+    return Types.ROW_NAMED(["id", "arrival"], [Types.STRING(), ARRIVAL_TYPE])
+
+
+def _keyed(arrivals: DataStream) -> KeyedStream:
+    """Keyed by the request id that SQL has found, without the extra Python step that `key_by` adds."""
+    selector = get_gateway().jvm.KeyByKeySelector()
+    key_type = Types.ROW([Types.STRING()]).get_java_type_info()
+    return KeyedStream(arrivals._j_data_stream.keyBy(selector, key_type), ARRIVAL_TYPE, arrivals)
+
+
+def _write(tables: StreamTableEnvironment, job: JoinJob) -> None:
+    topics = job.kafka.topics
+    tables.execute_sql(_sink(job, "examples", topics.examples, ""))
+    headers = ", headers MAP<STRING NOT NULL, BYTES> METADATA"
+    tables.execute_sql(_sink(job, "dead_letters", topics.dead_letters, headers))
+    inserts = tables.create_statement_set()
+    inserts.add_insert_sql("INSERT INTO examples SELECT `key`, `value` FROM joined WHERE reason IS NULL")
+    inserts.add_insert_sql(
+        """INSERT INTO dead_letters SELECT `key`, `value`, MAP['topic', topic, 'partition', `partition`,
+            'offset', `offset`, 'reason', reason, 'detail', detail] FROM joined WHERE reason IS NOT NULL"""
+    )
+    inserts.attach_as_datastream()
+
+
+def _sink(job: JoinJob, table: str, topic: str, more_columns: str) -> str:
+    options = {
+        "sink.delivery-guarantee": "exactly-once",
+        "sink.transactional-id-prefix": f"{job.name}-joiner-{table}",
+        # A few ids that are used again, instead of new ones with every checkpoint.
+        "sink.transaction-naming-strategy": "POOLING",
+        "properties.transaction.timeout.ms": str(TRANSACTION_TIMEOUT_MS),
+        "properties.max.request.size": str(job.kafka.max_message_bytes),
+        "properties.buffer.memory": str(max(2 * job.kafka.max_message_bytes, 32 << 20)),
+    }
+    return f"""CREATE TEMPORARY TABLE {table} (`key` BYTES, `value` BYTES{more_columns})
+        WITH ({_options(job.kafka, topic, options)})"""
+
+
+def _options(kafka: KafkaSettings, topic: str, options: dict[str, str]) -> str:
+    client = {f"properties.{name}": value for name, value in kafka.client.items()}
+    every = {
+        **client,
+        "connector": "kafka",
+        "topic": topic,
+        "properties.bootstrap.servers": kafka.bootstrap,
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+        **options,
+    }
+    return ", ".join(f"{_quoted(name)} = {_quoted(value)}" for name, value in every.items())
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
