@@ -4,13 +4,30 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from jobs.spec import Job
 
+CONNECT_S = 30.0
 BATCH, WAIT_S = 10_000, 0.2
 SILENCE_S = 30.0
 """A broker that sends nothing for so long, though the end is not reached, is taken for lost."""
+
+
+def partitions_of(client: Consumer | Producer, topic: str) -> list[int]:
+    """The numbers of a topic's partitions; raises KafkaException when it does not exist."""
+    metadata = client.list_topics(topic, timeout=CONNECT_S).topics[topic]
+    if metadata.error is not None:
+        raise KafkaException(metadata.error)
+    return sorted(metadata.partitions)
 
 
 def read_topic(job: Job, topic: str) -> Iterator[Message]:
@@ -31,11 +48,9 @@ def read_topic(job: Job, topic: str) -> Iterator[Message]:
         }
     )
     try:
-        metadata = consumer.list_topics(topic, timeout=30).topics[topic]
-        if metadata.error is not None:
-            raise KafkaException(metadata.error)
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in metadata.partitions])
-        yield from _until_end(consumer, set(metadata.partitions))
+        partitions = partitions_of(consumer, topic)
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        yield from _until_end(consumer, set(partitions))
     finally:
         consumer.close()
 

@@ -6,8 +6,7 @@ from jobs.traffic.tables import Needs, read_by_id
 
 
 def check_path(job: Job) -> None:
-    """Raise `jobs.traffic.paths.BadPathError`, whose message is a sentence, unless the job's replay can be
-    read.
+    """Raise `jobs.traffic.paths.BadPathError` (its message is a sentence) unless the replay can be read.
 
     The log itself, which may be large, is only opened; the columns of users and videos are read as the
     schema wants.

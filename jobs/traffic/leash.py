@@ -12,9 +12,10 @@ import time
 import uuid
 
 import aiohttp
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from jobs.spec import Job
+from jobs.topics import partitions_of
 
 LIMIT = 1600
 """Impressions under way at most, while the joiner moves."""
@@ -40,8 +41,11 @@ class Leash:
                 "allow.auto.create.topics": False,
             }
         )
-        partitions = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        self._consumer.assign([TopicPartition(topic, number, OFFSET_END) for number in partitions])
+        partitions = [TopicPartition(topic, number) for number in partitions_of(self._consumer, topic)]
+        for partition in partitions:
+            # The end as a number: `OFFSET_END` is looked up later, when there may be more.
+            partition.offset = self._consumer.get_watermark_offsets(partition, timeout=30)[1]
+        self._consumer.assign(partitions)
         self._trainers = [f"http://{address}/metrics" for address in job.trainer.metrics_addresses]
         self._sent: dict[str, int] = {}
         self._sent_impressions = self._joined_impressions = self._backlog = 0

@@ -12,6 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from jobs.spec import Job
+from jobs.topics import partitions_of
 from jobs.traffic.visits import Reaction, Visit, action_heartbeat, request_heartbeat
 
 MARGIN_MS = 1000
@@ -39,7 +40,8 @@ class EventLog:
             }
         )
         self._partitions = {
-            topic: self._partitions_of(topic) for topic in (self._topics.features, self._topics.actions)
+            topic: partitions_of(self._producer, topic)
+            for topic in (self._topics.features, self._topics.actions)
         }
         self._waiting: list[tuple[int, int, str, Reaction]] = []
         # The count keeps reactions of equal time in order, and from being compared.
@@ -49,12 +51,6 @@ class EventLog:
         self.event_ms = 0
         """The newest event time written so far, ms."""
         self._reached_ms = 0
-
-    def _partitions_of(self, topic: str) -> list[int]:
-        metadata = self._producer.list_topics(topic, timeout=30).topics[topic]
-        if metadata.error is not None:
-            raise KafkaException(metadata.error)
-        return sorted(metadata.partitions)
 
     def write(self, visit: Visit, scores: Mapping[Any, Mapping[str, float]]) -> None:
         """Write the reactions due before `visit`, then the request itself; keep its reactions.
