@@ -1,8 +1,8 @@
 """Does the sum close? An impression that went in is in `examples`, sampled away, dead, or waiting.
 
 Each side is counted on its own. In: the topics that the joiner reads, event by event, by the rules of
-`docs/formats.md`. Out: what the joiner wrote. What is in neither is `waiting` as long as its window is open,
-and `lost` after that, so that the sum can fail.
+`docs/formats.md`. Out: what the joiner wrote. What is in neither is `waiting` as long as its window is open
+or the joiner has not read it (its committed offsets tell), and `lost` after that, so that the sum can fail.
 
 The unit is the impression, one item of one request; an event of `features` that can't be read counts as one.
 An event that is in `dead-letters` counts there even if it repeats an earlier one.
@@ -18,6 +18,7 @@ from confluent_kafka import Message
 
 from jobs.outcomes import Outcomes
 from jobs.spec import Job
+from jobs.topics import committed
 from pipelines.records import Action, MalformedEvent, Request, decode_action, decode_request
 
 Place = tuple[int, int]
@@ -32,25 +33,36 @@ class Letters:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One request: its event time (ms), its items, and whether the joiner has read it."""
+
+    ts_ms: int
+    items: frozenset[str]
+    is_read: bool
+
+
 @dataclass
 class Inputs:
     """What the joiner was given: the sound events, once each, and the rest as numbers."""
 
-    requests: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)
-    """Event time (ms) and items of each request."""
-    actions: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    """Event time (ms) of each (request, item, action)."""
+    requests: dict[str, Shown] = field(default_factory=dict)
+    actions: dict[tuple[str, str, str], tuple[int, bool]] = field(default_factory=dict)
+    """By (request, item, action): event time (ms), and whether the joiner has read it."""
     dead_impressions: int = 0
     dead_actions: int = 0
+    unread_impressions: int = 0
+    """Of those that will be dead letters, how many the joiner has not read."""
+    unread_actions: int = 0
     repeated_requests: int = 0
     repeated_actions: int = 0
     latest_ms: dict[tuple[str, int], int] = field(default_factory=dict)
-    """The newest event time of each (topic, partition)."""
+    """The newest event time in each (topic, partition) that the joiner has read."""
 
     @property
     def impressions(self) -> int:
         """Everything that has to be accounted for."""
-        return self.dead_impressions + sum(len(items) for _, items in self.requests.values())
+        return self.dead_impressions + sum(len(shown.items) for shown in self.requests.values())
 
 
 def read_letters(messages: Iterable[Message], topic: str, weigh: Callable[[bytes], int]) -> Letters:
@@ -67,36 +79,46 @@ def read_letters(messages: Iterable[Message], topic: str, weigh: Callable[[bytes
 
 def read_requests(messages: Iterable[Message], dead: Letters, job: Job, inputs: Inputs) -> None:
     """Count the `features` events: sound ones once each, and those that belong among the dead letters."""
+    is_read = reading_of(job, job.kafka.topics.features)
     for message in messages:
         value, place = message.value() or b"", (message.partition(), message.offset())
         request = request_of(value, job)
         if request is None or place in dead.places:
             inputs.dead_impressions += impressions_of(value, job)
+            inputs.unread_impressions += place not in dead.places and not is_read(place)
             continue
-        _note_time(inputs, job.kafka.topics.features, message.partition(), request.ts_ms)
-        items = frozenset(item.item_id for item in request.items)
-        if not items:
-            continue
+        if is_read(place):
+            _note_time(inputs, job.kafka.topics.features, message.partition(), request.ts_ms)
         if request.request_id in inputs.requests:
             inputs.repeated_requests += 1
-        else:
-            inputs.requests[request.request_id] = (request.ts_ms, items)
+        elif request.items:
+            items = frozenset(item.item_id for item in request.items)
+            inputs.requests[request.request_id] = Shown(request.ts_ms, items, is_read(place))
 
 
 def read_actions(messages: Iterable[Message], dead: Letters, job: Job, inputs: Inputs) -> None:
     """Count the `actions` events likewise."""
+    is_read = reading_of(job, job.kafka.topics.actions)
     for message in messages:
+        place = (message.partition(), message.offset())
         action = action_of(message.value() or b"")
-        if action is None or (message.partition(), message.offset()) in dead.places:
+        if action is None or place in dead.places:
             inputs.dead_actions += 1
+            inputs.unread_actions += place not in dead.places and not is_read(place)
             continue
-        _note_time(inputs, job.kafka.topics.actions, message.partition(), action.ts_ms)
-        if action.action:
-            key = (action.request_id, action.item_id, action.action)
-            if key in inputs.actions:
-                inputs.repeated_actions += 1
-            else:
-                inputs.actions[key] = action.ts_ms
+        if is_read(place):
+            _note_time(inputs, job.kafka.topics.actions, message.partition(), action.ts_ms)
+        key = (action.request_id, action.item_id, action.action)
+        if key in inputs.actions:
+            inputs.repeated_actions += 1
+        elif action.action:
+            inputs.actions[key] = (action.ts_ms, is_read(place))
+
+
+def reading_of(job: Job, topic: str) -> Callable[[Place], bool]:
+    """Says of an event of `topic` whether the joiner has read it; without its commits, that it has."""
+    offsets = committed(job, topic, f"{job.name}-joiner")
+    return lambda place: place[1] < offsets.get(place[0], math.inf)
 
 
 def _note_time(inputs: Inputs, topic: str, partition: int, ts_ms: int) -> None:
@@ -139,6 +161,7 @@ def account_impressions(inputs: Inputs, outcomes: Outcomes, letters: Letters, jo
     for request_id, item_id in zip(outcomes.request_ids, outcomes.item_ids, strict=True):
         out.setdefault(request_id, set()).add(item_id)
     waiting, lost = _unresolved(inputs, out, outcomes.sampled_away, job)
+    waiting += inputs.unread_impressions
     sums = {
         "in": inputs.impressions,
         "out": sum(map(len, out.values())),
@@ -162,11 +185,12 @@ def _unresolved(
     inputs: Inputs, out: dict[str, set[str]], sampled_away: Counter[str], job: Job
 ) -> tuple[int, int]:
     """Impressions of which nothing came out, in open windows and in closed ones."""
-    window_ms = 1000 * max(label.window_s for label in job.schema_.labels.values())
-    now_ms, waiting, lost = watermark_ms(inputs, job), 0, 0
-    for request_id, (ts_ms, items) in inputs.requests.items():
-        missing = len(items) - len(items & out.get(request_id, set())) - sampled_away[request_id]
-        if ts_ms + window_ms > now_ms:
+    window_ms, now_ms = 1000 * _longest_window_s(job), watermark_ms(inputs, job)
+    waiting = lost = 0
+    for request_id, shown in inputs.requests.items():
+        came_out = len(shown.items & out.get(request_id, set()))
+        missing = len(shown.items) - came_out - sampled_away[request_id]
+        if not shown.is_read or shown.ts_ms + window_ms > now_ms:
             waiting += missing
         else:
             lost += missing
@@ -188,23 +212,37 @@ def count_duplicates(outcomes: Outcomes, labels: list[str]) -> int:
 
 
 def account_actions(inputs: Inputs, outcomes: Outcomes, letters: Letters, job: Job) -> dict[str, Any]:
-    """The sum of the actions: used by an example, of no label, dead, or waiting for their request."""
-    labels = {name: label.action for name, label in job.schema_.labels.items()}
-    used: set[tuple[str, str, str]] = set()
-    for name, action in labels.items():
-        columns = zip(outcomes.columns[f"label:{name}"], outcomes.columns[f"mask:{name}"], strict=True)
-        for row, (label, mask) in enumerate(columns):
-            if label == 1 and mask == 1:
-                used.add((outcomes.request_ids[row], outcomes.item_ids[row], action))
-    unused = sum(1 for _, _, action in inputs.actions if action not in labels.values())
-    rest = len(inputs.actions) - unused - len(used)
-    return {
+    """The sum of the actions; `closes`: in = used by an example + of no label + dead + waiting."""
+    labelled = {label.action for label in job.schema_.labels.values()}
+    used = _used(outcomes, job)
+    rest = {key: seen for key, seen in inputs.actions.items() if key not in used and key[2] in labelled}
+    open_until_ms, now_ms = 1000 * _longest_window_s(job), watermark_ms(inputs, job)
+    waiting = sum(not is_read or ts_ms + open_until_ms > now_ms for ts_ms, is_read in rest.values())
+    sums = {
         "in": len(inputs.actions) + inputs.dead_actions,
         "used": len(used),
-        "unused": unused,
+        "unused": sum(action not in labelled for _, _, action in inputs.actions),
         "dead": letters.reasons.total(),
-        "waiting": rest,
-        "closes": rest >= 0 and inputs.dead_actions == letters.reasons.total(),
+        "waiting": waiting + inputs.unread_actions,
+    }
+    return {
+        **sums,
+        "closes": sums["in"] == sum(sums.values()) - sums["in"],
         "repeated": inputs.repeated_actions,
         "dead_by_reason": dict(letters.reasons),
     }
+
+
+def _used(outcomes: Outcomes, job: Job) -> set[tuple[str, str, str]]:
+    """The (request, item, action) behind every positive."""
+    used: set[tuple[str, str, str]] = set()
+    for name, label in job.schema_.labels.items():
+        columns = zip(outcomes.columns[f"label:{name}"], outcomes.columns[f"mask:{name}"], strict=True)
+        for row, (value, mask) in enumerate(columns):
+            if value == 1 and mask == 1:
+                used.add((outcomes.request_ids[row], outcomes.item_ids[row], label.action))
+    return used
+
+
+def _longest_window_s(job: Job) -> float:
+    return max(label.window_s for label in job.schema_.labels.values())

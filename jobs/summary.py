@@ -91,7 +91,7 @@ def label_quality(inputs: Inputs, outcomes: Outcomes, label: str) -> dict[str, Q
 def last_half(inputs: Inputs, outcomes: Outcomes) -> npt.NDArray[np.bool_]:
     """Which examples (bool[n]) are of the last half of the impressions, by (event time, request id)."""
     ordered = sorted(
-        (ts_ms, request_id, len(items)) for request_id, (ts_ms, items) in inputs.requests.items()
+        (shown.ts_ms, request_id, len(shown.items)) for request_id, shown in inputs.requests.items()
     )
     ends = np.cumsum([count for _, _, count in ordered])
     if not len(ends):

@@ -68,6 +68,7 @@ def read(bootstrap: str) -> Callable[[str], list[Message]]:
                 "group.id": uuid.uuid4().hex,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,
                 "log_level": 0,
             }
         )

@@ -1,0 +1,257 @@
+"""A run as the parts leave it: events in, and what a joiner made of them, on a broker inside this process."""
+
+import io
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+from rich.console import Console
+
+from jobs.spec import Job
+from jobs.summary import print_summary, summarize
+from pipelines.codec import encode
+from pipelines.records import Example
+
+START_MS = 1_764_000_000_000
+FAR_MS = START_MS + 10**9
+
+
+@pytest.fixture(scope="module")
+def bootstrap() -> Iterator[str]:
+    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    (address,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=10).brokers.values())
+    yield address
+    del broker
+
+
+class Topics:
+    """The five topics of one job, and what is put into them."""
+
+    def __init__(self, bootstrap: str) -> None:
+        run = uuid.uuid4().hex
+        names = ("features", "actions", "examples", "dead_letters", "updates")
+        self.names = {name: f"{name}-{run}" for name in names}
+        self._producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+        for name in self.names.values():
+            self._producer.list_topics(name, timeout=10)
+        schema = {
+            "features": {"item_id": {"from": "item.item_id"}},
+            "labels": {"click": {"action": "click", "window_s": 10}},
+        }
+        kafka = {"bootstrap": bootstrap, "topics": self.names, "client": {"log_level": "0"}}
+        self.job = Job.model_validate({"name": "test", "kafka": kafka, "schema": schema})
+
+    def put(self, topic: str, value: bytes, key: str = "", headers: dict[str, Any] | None = None) -> None:
+        encoded = {name: str(header).encode() for name, header in (headers or {}).items()}
+        self._producer.produce(self.names[topic], value, key, 0, headers=encoded)
+
+    def request(self, number: int, *items: int) -> None:
+        shown = [{"item_id": item} for item in items]
+        event = {"request_id": f"r-{number}", "ts": START_MS + number, "items": shown}
+        self.put("features", orjson.dumps(event))
+
+    def action(self, number: int, item: int, action: str = "click") -> None:
+        event = {"request_id": f"r-{number}", "item_id": item, "action": action, "ts": START_MS + number}
+        self.put("actions", orjson.dumps(event))
+
+    def heartbeat(self, ts_ms: int = FAR_MS) -> None:
+        self.put("features", orjson.dumps({"ts": ts_ms, "items": []}))
+        self.put("actions", orjson.dumps({"ts": ts_ms, "action": ""}))
+
+    def example(self, number: int, item: int, label: float, *, rate: float = 1.0, **scores: float) -> Example:
+        return Example(
+            request_id=f"r-{number}",
+            item_id=str(item),
+            ts_ms=START_MS + number,
+            joined_ts_ms=START_MS + 1000 * number,
+            action_ts_ms=0,
+            action_logged_ts_ms=0,
+            sampling_rate=rate,
+            features={"item_id": item},
+            labels={"click": label},
+            masks={"click": 1.0},
+            scores={name.replace("_at_", "@"): score for name, score in scores.items()},
+        )
+
+    def joined(self, number: int, *examples: Example, sampled_away: int = 0) -> None:
+        self.put("examples", encode(examples, sampled_away), f"r-{number}")
+
+    def dead(self, topic: str, value: bytes, offset: int, reason: str) -> None:
+        headers = {
+            "topic": self.names[topic],
+            "partition": 0,
+            "offset": offset,
+            "reason": reason,
+            "detail": "",
+        }
+        self.put("dead_letters", value, headers=headers)
+
+    def summarize(self, run_dir: Path) -> dict[str, Any]:
+        assert self._producer.flush(10) == 0
+        return summarize(self.job, run_dir)
+
+
+@pytest.fixture
+def topics(bootstrap: str) -> Topics:
+    return Topics(bootstrap)
+
+
+SUMS = ("in", "out", "sampled", "dead", "waiting")
+
+
+def sums(accounting: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(accounting[name] for name in SUMS)
+
+
+def test_a_drained_run_closes(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, 10, 11, 12)
+    topics.request(2, 10)
+    topics.action(1, 11)
+    topics.put("features", b"{garbage")
+    topics.dead("features", b"{garbage", 2, "malformed")
+    topics.heartbeat()
+    topics.joined(1, topics.example(1, 11, 1))
+    topics.joined(1, topics.example(1, 10, 0), sampled_away=1)
+    topics.joined(2, sampled_away=1)
+    summary = topics.summarize(tmp_path)
+    accounting = summary["accounting"]
+    assert summary["examples"] == 2
+    assert sums(accounting) == (5, 2, 2, 1, 0)
+    assert (accounting["closes"], accounting["lost"], accounting["duplicates"]) == (True, 0, 0)
+    assert accounting["dead_by_reason"] == {"malformed": 1}
+    assert (accounting["actions"]["in"], accounting["actions"]["used"]) == (1, 1)
+    assert accounting["actions"]["closes"]
+
+
+def test_what_waits_for_its_window_is_waiting(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, 10, 11)
+    topics.action(1, 11)
+    topics.heartbeat(START_MS + 5000)
+    topics.joined(1, topics.example(1, 11, 1))
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (2, 1, 0, 0, 1)
+    assert accounting["closes"]
+
+
+def test_what_vanished_is_lost_and_the_sum_does_not_close(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, 10, 11)
+    topics.action(1, 11)
+    topics.heartbeat()
+    topics.joined(1, topics.example(1, 10, 0))
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (2, 1, 0, 0, 0)
+    assert (accounting["lost"], accounting["closes"]) == (1, False)
+    assert not accounting["actions"]["closes"]
+
+
+def test_a_label_that_is_resolved_twice_is_a_duplicate(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, 10)
+    topics.heartbeat()
+    topics.joined(1, topics.example(1, 10, 0))
+    topics.joined(1, topics.example(1, 10, 0))
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert (accounting["out"], accounting["duplicates"], accounting["closes"]) == (1, 1, False)
+
+
+def test_an_event_that_was_sent_twice_counts_once(topics: Topics, tmp_path: Path) -> None:
+    for _ in range(2):
+        topics.request(1, 10)
+        topics.action(1, 10)
+    topics.heartbeat()
+    topics.joined(1, topics.example(1, 10, 1))
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (1, 1, 0, 0, 0)
+    assert (accounting["closes"], accounting["repeated"]) == (True, 1)
+    assert (accounting["actions"]["repeated"], accounting["actions"]["closes"]) == (1, True)
+
+
+def test_a_late_request_is_dead_with_all_its_items(topics: Topics, tmp_path: Path) -> None:
+    topics.heartbeat()
+    topics.request(1, 10, 11, 12)
+    late = orjson.dumps(
+        {"request_id": "r-1", "ts": START_MS + 1, "items": [{"item_id": i} for i in (10, 11, 12)]}
+    )
+    topics.dead("features", late, 1, "late")
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (3, 0, 0, 3, 0)
+    assert accounting["closes"]
+
+
+def test_orphans_and_actions_of_no_label_are_told_apart(topics: Topics, tmp_path: Path) -> None:
+    topics.action(7, 10)
+    topics.action(7, 10, action="share")
+    topics.dead("actions", b"whatever", 0, "orphan")
+    topics.heartbeat()
+    actions = topics.summarize(tmp_path)["accounting"]["actions"]
+    assert (actions["in"], actions["used"], actions["unused"], actions["dead"]) == (2, 0, 1, 1)
+    assert actions["closes"]
+
+
+def test_a_malformed_event_without_its_dead_letter_is_noticed(topics: Topics, tmp_path: Path) -> None:
+    topics.put("features", b"[]")
+    topics.heartbeat()
+    assert not topics.summarize(tmp_path)["accounting"]["closes"]
+
+
+def test_quality_is_that_of_the_last_half_on_the_same_examples(topics: Topics, tmp_path: Path) -> None:
+    for number in range(8):
+        topics.request(number, 10)
+    # Wrong in the first half, right in the last; the frozen model the other way round.
+    for number, label in enumerate([1, 0, 1, 0, 1, 0, 1, 0]):
+        right, late = 0.2 + 0.6 * label, number >= 4
+        served, frozen = (right, 1 - right) if late else (1 - right, right)
+        topics.joined(number, topics.example(number, 10, label, click=served, click_at_frozen=frozen))
+    summary = topics.summarize(tmp_path)
+    assert (summary["auc_online"], summary["auc_frozen"], summary["auc_best"]) == (1.0, 0.0, None)
+    assert summary["labels"]["click"]["online"]["examples"] == 4
+    assert summary["calibration_online"] == pytest.approx(1.0)
+    assert summary["log_loss_online"] < summary["log_loss_frozen"]
+
+
+def test_a_negative_that_was_sampled_counts_for_many(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, *range(5))
+    examples = [
+        topics.example(1, 0, 1, rate=0.1, click=0.5),
+        topics.example(1, 1, 0, rate=0.1, click=0.6),
+        topics.example(1, 2, 0, rate=1.0, click=0.4),
+    ]
+    topics.joined(1, *examples)
+    assert topics.summarize(tmp_path)["auc_online"] == pytest.approx(1 / 11)
+
+
+def test_an_empty_run_has_a_summary(topics: Topics, tmp_path: Path) -> None:
+    summary = topics.summarize(tmp_path)
+    assert sums(summary["accounting"]) == (0, 0, 0, 0, 0)
+    assert (summary["auc_online"], summary["examples"], summary["accounting"]["closes"]) == (None, 0, True)
+
+
+def test_the_pace_is_that_of_traffic(topics: Topics, tmp_path: Path) -> None:
+    told = {"started": 100.0, "updated": 120.0, "impressions": 5000}
+    (tmp_path / "traffic.json").write_bytes(orjson.dumps(told))
+    summary = topics.summarize(tmp_path)
+    assert (summary["duration_s"], summary["impressions_per_s"]) == (20.0, 250.0)
+
+
+def test_a_summary_is_json_and_can_be_read_by_people(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, 10, 11)
+    topics.joined(1, topics.example(1, 10, 1, click=0.8), topics.example(1, 11, 0, click=0.3))
+    topics.heartbeat()
+    summary = orjson.loads(orjson.dumps(topics.summarize(tmp_path)))
+    console = Console(width=100, file=io.StringIO())
+    print_summary(summary, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2 = 2 + 0 + 0 + 0 (closes)" in text
+    assert "1.0000" in text
+    assert "unknown" in text
+
+
+def test_the_summary_needs_no_tensorflow() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, jobs.summary; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
