@@ -1,7 +1,9 @@
-"""What `flink run -py pipelines/main.py --pyFiles FILE.zip … --settings JOB.json` executes; `FILE.zip` holds `pipelines/`.
+"""What `flink run -py pipelines/main.py --pyFiles FILE.zip … --settings JOB.json` executes; `FILE.zip` holds
+`pipelines/`.
 
-The settings are a job file as JSON, of which the joiner takes `name`, `seed`, `kafka`, `schema` and `joiner`. Everything
-that differs from cluster to cluster (checkpoint directory, interpreter, state backend) is Flink configuration.
+The settings are a job file as JSON, of which the joiner takes `name`, `seed`, `kafka`, `schema` and `joiner`.
+Everything that differs from cluster to cluster (checkpoint directory, interpreter, state backend) is Flink
+configuration.
 """
 
 import argparse

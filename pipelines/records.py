@@ -1,11 +1,12 @@
 """Raw events as types, and the one reader of raw features, for the joiner, for training and for serving.
 
-Whatever is not as `docs/formats.md` says is a `MalformedEvent`, never another exception: events come from outside.
+Whatever is not as `docs/formats.md` says is a `MalformedEvent`, never another exception: events come from
+outside.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -16,8 +17,8 @@ Value = Scalar | list[Scalar]
 """What a feature holds; a list when the schema says `many`."""
 
 INT64_MAX: Final = (1 << 63) - 1
+FLOAT32_MAX: Final = 3.4028234663852886e38
 _NAMES: Final = {int: "an integer", float: "a number", str: "a string", dict: "an object", list: "a list"}
-_TYPES: Final[Mapping[str, type]] = {"int": int, "string": str, "float": float}
 
 
 class MalformedEvent(ValueError):  # noqa: N818  (the name that docs and metrics use)
@@ -83,7 +84,8 @@ class Example:
 def decode_request(data: bytes, schema: ExampleSchema) -> Request:
     """An event of `features`, with every feature of `schema` checked. Raises MalformedEvent."""
     request = parse_request(data)
-    # What is accepted now may be encoded days later: a wrong type has to be found while the event can be refused.
+    # What is accepted now may be encoded days later: a wrong type has to be found while the event can be
+    # refused.
     sources = schema.sources
     read(sources["user"], request.user)
     read(sources["context"], request.context)
@@ -107,10 +109,8 @@ def decode_action(data: bytes) -> Action:
     ts_ms, action = _field(event, "ts", int), _field(event, "action", str)
     if not action:
         return Action("", "", "", 0.0, ts_ms)
-    value = event.get("value", 1)
-    if type(value) is not int and type(value) is not float:
-        raise _wrong("value", float, value)
-    return Action(_field(event, "request_id", str), _item_id(event, ""), action, float(value), ts_ms)
+    value = _float("value", event.get("value", 1))
+    return Action(_field(event, "request_id", str), _item_id(event), action, value, ts_ms)
 
 
 def extract(
@@ -140,14 +140,24 @@ def read(sources: Iterable[Source], values: Mapping[str, Any]) -> dict[str, Valu
 
 
 def _scalar(key: str, kind: str, value: Any) -> Scalar:
-    expected = _TYPES[kind]
-    if type(value) is expected:
-        if expected is int and value > INT64_MAX:
+    if kind == "float":
+        return _float(key, value)
+    if kind == "int":
+        if type(value) is not int:
+            raise _wrong(key, int, value)
+        if value > INT64_MAX:
             raise MalformedEvent("malformed", f"`{key}` is {value}: integers end at {INT64_MAX}")
-        return value  # type: ignore[no-any-return]
-    if expected is float and type(value) is int:
-        return float(value)
-    raise _wrong(key, expected, value)
+    elif type(value) is not str:
+        raise _wrong(key, str, value)
+    return cast(int | str, value)
+
+
+def _float(key: str, value: Any, path: str = "") -> float:
+    if type(value) is not float and type(value) is not int:
+        raise _wrong(path + key, float, value)
+    if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+        raise MalformedEvent("malformed", f"`{path}{key}` is {value}: examples hold 32-bit floats")
+    return float(value)
 
 
 def _object(data: bytes) -> Mapping[str, Any]:
@@ -181,18 +191,19 @@ def _field(event: Mapping[str, Any], key: str, expected: type) -> Any:
 def _item(position: int, raw: Any) -> Item:
     if type(raw) is not dict:
         raise _wrong(f"items[{position}]", dict, raw)
-    return Item(_item_id(raw, f"items[{position}]."), raw, _scores(raw))
+    return Item(_item_id(raw, position), raw, _scores(raw))
 
 
-def _item_id(values: Mapping[str, Any], path: str) -> str:
+def _item_id(values: Mapping[str, Any], position: int | None = None) -> str:
     item_id = values.get("item_id")
     if type(item_id) is int:
         return str(item_id)
     if type(item_id) is str:
         return item_id
+    path = "item_id" if position is None else f"items[{position}].item_id"
     if item_id is None:
-        raise MalformedEvent("malformed", f"`{path}item_id` is missing")
-    raise _wrong(f"{path}item_id", str, item_id)
+        raise MalformedEvent("malformed", f"`{path}` is missing")
+    raise _wrong(path, str, item_id)
 
 
 def _scores(values: Mapping[str, Any]) -> Mapping[str, float]:
@@ -201,10 +212,7 @@ def _scores(values: Mapping[str, Any]) -> Mapping[str, float]:
         return {}
     if type(scores) is not dict:
         raise _wrong("scores", dict, scores)
-    for name, score in scores.items():
-        if type(score) is not float and type(score) is not int:
-            raise _wrong(f"scores.{name}", float, score)
-    return scores
+    return {name: _float(name, score, "scores.") for name, score in scores.items() if score is not None}
 
 
 def _wrong(key: str, expected: type, value: Any) -> MalformedEvent:

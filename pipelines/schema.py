@@ -1,8 +1,8 @@
 """The `schema` block of a job file: which features an example carries and which actions label it.
 
-It is the contract between the joiner, which fills examples, the model, which reads them, and serving, which takes
-the same features from a request. One reader of raw events (`pipelines.records`) serves all three, so that training and
-serving cannot differ.
+It is the contract between the joiner, which fills examples, the model, which reads them, and serving, which
+takes the same features from a request. One reader of raw events (`pipelines.records`) serves all three, so
+that training and serving cannot differ.
 """
 
 from functools import cached_property
@@ -28,9 +28,9 @@ class Block(BaseModel):
 class FeatureSettings(Block):
     """One feature: where it stands in the raw event, its type, and how the model takes it in.
 
-    `int` and `string` values are categorical: each distinct value is a row of `table`. `float` values are numeric: they
-    enter the dense part of the model as they are, or, with `boundaries`, become the number of their bucket and are then
-    categorical.
+    `int` and `string` values are categorical: each distinct value is a row of `table`. `float` values are
+    numeric: they enter the dense part of the model as they are, or, with `boundaries`, become the number of
+    their bucket and are then categorical.
     """
 
     source: str = Field(alias="from", pattern=r"^(user|context|item)\.[^.\s]+$")

@@ -4,9 +4,10 @@
               ├─ per partition (JVM)                           ├─ key ─► JoinFunction ──┤
     actions  ─┘                                                ┘        (Python)        └─► dead-letters
 
-Tables stand at both ends because only the Table connector gives Python a record's key, partition, offset and headers.
-What runs per record outside `JoinFunction` is Flink's own code. Every operator has a uid, the key space has 128 groups for
-ever, both sinks are exactly once: their records are visible to `read_committed` readers after each checkpoint.
+Tables stand at both ends because only the Table connector gives Python a record's key, partition, offset and
+headers. What runs per record outside `JoinFunction` is Flink's own code. Every operator has a uid, the key
+space has 128 groups for ever, both sinks are exactly once: their records are visible to `read_committed`
+readers after each checkpoint.
 
 The cluster needs the Kafka connector and flink-python on its class path (`flink-conf/config.yaml`).
 """
@@ -48,13 +49,18 @@ def build(env: StreamExecutionEnvironment, job: JoinJob) -> None:
 def _arrivals(
     tables: StreamTableEnvironment, job: JoinJob, table: str, topic: str, is_action: str
 ) -> DataStream:
-    """The records of a topic as (request id, arrival), with its watermark."""
+    """The records of a topic as (key, arrival), with its watermark.
+
+    The key is the request id in base64: a text that is no valid Unicode must not reach the bridge to Python.
+    A record without one has no business with others; it is keyed by its offset.
+    """
     tables.execute_sql(_source(job, table, topic))
+    request_id = f"TO_BASE64(JSON_VALUE({_TEXT}, '$.request_id'))"
+    logged_ts_ms = "EXTRACT(EPOCH FROM logged_at) * 1000 + EXTRACT(MILLISECOND FROM logged_at)"
     stream = tables.to_data_stream(
         tables.sql_query(
-            f"""SELECT COALESCE(JSON_VALUE({_TEXT}, '$.request_id'), CAST(`offset` AS STRING)) AS id,
-                ROW({is_action}, `key`, `value`, `partition`, `offset`,
-                    EXTRACT(EPOCH FROM logged_at) * 1000 + EXTRACT(MILLISECOND FROM logged_at)) AS arrival
+            f"""SELECT COALESCE({request_id}, '-' || CAST(`offset` AS STRING)) AS id,
+                ROW({is_action}, `key`, `value`, `partition`, `offset`, {logged_ts_ms}) AS arrival
                 FROM {table}"""
         )
     )
@@ -69,9 +75,9 @@ _TEXT: Final = "CAST(`value` AS STRING)"
 def _source(job: JoinJob, table: str, topic: str) -> str:
     """A source whose watermark follows the `ts` of the events, as far as they can be believed.
 
-    An event without `ts`, with one too far ahead of its record or of the clock, or too large to look at, has none:
-    it does not move event time. The same ones become dead letters (`pipelines.join.intake`). One too far in the past
-    can't move a watermark anyway.
+    An event without `ts`, with one too far ahead of its record or of the clock, or too large to look at, has
+    none: it does not move event time. The same ones become dead letters (`pipelines.join.intake`). One too
+    far in the past can't move a watermark anyway.
     """
     future_s = math.ceil(job.joiner.max_future_s)
     ts = f"TO_TIMESTAMP_LTZ(TRY_CAST(JSON_VALUE({_TEXT}, '$.ts') AS BIGINT), 3)"

@@ -39,8 +39,8 @@ class Intake:
         return event
 
     def _check_time(self, ts_ms: int, logged_ts_ms: int, now_ms: int) -> None:
-        # One event of the year 2100 would close every window at once: the source leaves the same ones out of its
-        # watermark (`pipelines.topology`).
+        # One event of the year 2100 would close every window at once: the source leaves the same ones out of
+        # its watermark (`pipelines.topology`).
         if ts_ms < logged_ts_ms - self._max_past_ms:
             raise MalformedEvent("timestamp", f"`ts` is {logged_ts_ms - ts_ms} ms before its record's time")
         if ts_ms > logged_ts_ms + self._max_future_ms:

@@ -1,9 +1,9 @@
 """What happens to a request and its actions: the join itself, without Flink, clock or I/O.
 
-Each (item, label) is resolved exactly once: with 1 as soon as an action of the label has met its request, with 0 when
-the label's window closes without one. Event time decides: a window of a request at `ts` takes actions up to
-`ts + window`, and closes when the watermark says that no such action can come any more. So the result does not depend on
-the order of arrival as long as events come within `out_of_order_s`.
+Each (item, label) is resolved exactly once: with 1 as soon as an action of the label has met its request,
+with 0 when the label's window closes without one. Event time decides: a window of a request at `ts` takes
+actions up to `ts + window`, and closes when the watermark says that no such action can come any more. So the
+result does not depend on the order of arrival as long as events come within `out_of_order_s`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -49,7 +49,7 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Step:
-    """What one event or timer leads to: the state from now on, a further timer, messages, counts by outcome."""
+    """What one event or timer leads to: the state from now on, a further timer, messages, counts."""
 
     state: State | None
     timer_ms: int | None = None
@@ -134,7 +134,7 @@ class JoinLogic:
         return step
 
     def on_timer(self, state: State | None, timestamp_ms: int, now_ms: int) -> Step:
-        """Event time has reached a timer of this request. A timer that means nothing any more changes nothing."""
+        """Event time has reached a timer of this request. One that means nothing any more changes nothing."""
         step = Step(state)
         if isinstance(state, Early):
             self._expire(step, state, timestamp_ms)

@@ -1,4 +1,4 @@
-"""The join as a Flink operator: rows in, keyed state and timers, rows out. The rules are in `pipelines.join.logic`."""
+"""The join as a Flink operator: rows in, keyed state and timers, rows out. The rules are in `join.logic`."""
 
 import time
 from collections.abc import Iterator
@@ -40,8 +40,8 @@ ARRIVAL_TYPE: Final = Types.ROW_NAMED(
 OUTPUT_TYPE: Final = Types.ROW_NAMED(
     ["key", "value", "topic", "partition", "offset", "reason", "detail"], [_BYTES] * 7
 )
-"""A message and, of a dead letter, its headers; without `reason` it is for `examples`. Text goes as UTF-8: the bridge
-to Java spells characters beyond the basic plane in a way of its own."""
+"""A message and, of a dead letter, its headers; without `reason` it is for `examples`. Text goes as UTF-8:
+the bridge to Java spells characters beyond the basic plane in a way of its own."""
 
 
 class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
@@ -71,15 +71,15 @@ class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
             self._counters["malformed"].inc()
             yield self._dead(DeadLetter(arrival, refusal.reason, refusal.detail))
             return
+        # A heartbeat has done its work when the source read it.
+        if not (event.action if isinstance(event, Action) else event.items):
+            return
+        before, watermark_ms = self._read(), context.timer_service().current_watermark
         if isinstance(event, Action):
-            if event.action:
-                before = self._read()
-                step = self._logic.on_action(before, event, arrival, context.timer_service().current_watermark, now_ms)
-                yield from self._apply(before, step, context)
-        elif event.items:
-            before = self._read()
-            step = self._logic.on_features(before, event, arrival, context.timer_service().current_watermark(), now_ms)
-            yield from self._apply(before, step, context)
+            step = self._logic.on_action(before, event, arrival, watermark_ms, now_ms)
+        else:
+            step = self._logic.on_features(before, event, arrival, watermark_ms(), now_ms)
+        yield from self._apply(before, step, context)
 
     def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
         """Event time has reached a timer of the current key."""

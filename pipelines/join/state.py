@@ -1,12 +1,13 @@
 """What waits under one request id, as bytes of our own, so that a savepoint outlives code, mode and library.
 
-A request goes through at most three states: `Early` (actions came, the features did not), `Waiting` (the features
-are here and a window is open) and `Closed` (a short memory, which tells a late or repeated event from an orphan).
+A request goes through at most three states: `Early` (actions came, the features did not), `Waiting` (the
+features are here and a window is open) and `Closed` (a short memory, which tells a late or repeated event
+from an orphan).
 
 Bytes, version 1, little endian: u8 version, u8 kind, then
 
-    E  per action until the end: i32 length of the key (-1: none), u32 length of the value, u32 partition, i64 offset,
-       i64 logged at, key, value
+    E  per action until the end: i32 length of the key (-1: none), u32 length of the value,
+       u32 partition, i64 offset, i64 logged at, key, value
     W  i64 request's time, i64 closed through, u32 length of the value, value,
        per positive until the end: u32 position of the item in the event, u32 label
     C  i64 request's time, per positive until the end: u32 label, u32 length of the item id, item id
@@ -67,7 +68,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A request whose last window has passed, and the (item id, `label_id`) of it that were resolved with 1."""
+    """A request whose last window has passed. `positives`: (item id, `label_id`) of what got 1."""
 
     ts_ms: int
     positives: frozenset[tuple[str, int]] = frozenset()
