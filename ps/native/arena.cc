@@ -1,12 +1,10 @@
 #include "arena.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
-#include <cstdio>
 #include <new>
-#include <string_view>
+
+#include "pages.h"
 
 namespace freshet {
 namespace {
@@ -28,31 +26,10 @@ unsigned first_gap(uint64_t used, size_t granules) {
   return first + granules <= 64 ? first : 64;
 }
 
-bool system_gives_huge_pages() {
-  std::FILE* file = std::fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
-  if (!file) return false;
-  char text[64] = {};
-  const size_t length = std::fread(text, 1, sizeof(text) - 1, file);
-  std::fclose(file);
-  return length > 0 && std::string_view(text, length).find("[never]") == std::string_view::npos;
-}
-
-std::byte* map_aligned_block() {
-  constexpr size_t size = Arena::kBlockBytes;
-  void* raw =
-      mmap(nullptr, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (raw == MAP_FAILED) throw std::bad_alloc();
-  auto* start = static_cast<std::byte*>(raw);
-  const size_t before = (size - reinterpret_cast<uintptr_t>(raw) % size) % size;
-  if (before) munmap(start, before);
-  munmap(start + before + size, size - before);
-  return start + before;
-}
-
 }  // namespace
 
 Arena::~Arena() {
-  for (const Block& block : blocks_) munmap(block.memory, kBlockBytes);
+  for (const Block& block : blocks_) release_pages(block.memory, kBlockBytes);
 }
 
 void* Arena::allocate(size_t bytes) {
@@ -72,7 +49,7 @@ void Arena::free(void* memory, size_t bytes) {
   const size_t first = static_cast<size_t>(start - block->memory) / kGranuleBytes;
   block->used &= ~(run_of_ones(granules_for(bytes)) << first);
   if (block->used) return;
-  munmap(block->memory, kBlockBytes);
+  release_pages(block->memory, kBlockBytes);
   blocks_.erase(block);
 }
 
@@ -99,11 +76,17 @@ Arena::Block& Arena::block_with_room(size_t granules, unsigned* first) {
 }
 
 Arena::Block& Arena::add_block() {
-  static const bool gives_huge_pages = system_gives_huge_pages();
-  blocks_.reserve(blocks_.size() + 1);
-  std::byte* memory = map_aligned_block();
-  const bool huge = gives_huge_pages && blocks_.size() >= kSmallPageBlocks &&
-                    madvise(memory, kBlockBytes, MADV_HUGEPAGE) == 0;
+  if (blocks_.size() == blocks_.capacity()) blocks_.reserve(2 * blocks_.size() + 1);
+  std::byte* memory = reserve_pages(kBlockBytes);
+  if (!memory) throw std::bad_alloc();
+  const bool huge = system_gives_huge_pages() && blocks_.size() >= kSmallPageBlocks;
+  try {
+    commit_pages(memory, kBlockBytes);
+  } catch (...) {
+    release_pages(memory, kBlockBytes);
+    throw;
+  }
+  if (huge) ask_for_huge_pages(memory, kBlockBytes);
   return blocks_.emplace_back(memory, uint64_t{0}, huge);
 }
 

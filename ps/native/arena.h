@@ -1,10 +1,12 @@
-// Memory for bucket arrays and row slabs: blocks of 2 MiB, on huge pages where the system gives them.
+// Memory for bucket arrays: blocks of 2 MiB, on huge pages where the system gives them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <vector>
+
+#include "pages.h"
 
 namespace freshet {
 
@@ -15,7 +17,7 @@ namespace freshet {
 class Arena {
  public:
   static constexpr size_t kGranuleBytes = size_t{32} << 10;
-  static constexpr size_t kBlockBytes = size_t{2} << 20;
+  static constexpr size_t kBlockBytes = kHugePageBytes;
   static constexpr size_t kSmallPageBlocks = 8;
 
   Arena() = default;

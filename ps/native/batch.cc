@@ -27,15 +27,14 @@ std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::ve
   return probes;
 }
 
-SummedGradients::SummedGradients(const int64_t* ids, const std::vector<uint64_t>& hashes,
-                                 const float* gradients, size_t dim)
+SummedGradients::SummedGradients(const std::vector<uint64_t>& hashes, const float* gradients, size_t dim)
     : gradients_(gradients), dim_(dim) {
   const size_t n = hashes.size();
   const size_t mask = std::bit_ceil(2 * n + 1) - 1;
   std::vector<uint32_t> first_at(mask + 1, kNone);
   for (size_t i = 0; i < n; ++i) {
     size_t slot = hashes[i] & mask;
-    while (first_at[slot] != kNone && ids[first_at[slot]] != ids[i]) slot = (slot + 1) & mask;
+    while (first_at[slot] != kNone && hashes[first_at[slot]] != hashes[i]) slot = (slot + 1) & mask;
     if (first_at[slot] == kNone) {
       first_at[slot] = static_cast<uint32_t>(i);
     } else {

@@ -27,8 +27,7 @@ std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::ve
 // Gradients with those of repeated ids added up, in the caller's order, at the id's first position.
 class SummedGradients {
  public:
-  SummedGradients(const int64_t* ids, const std::vector<uint64_t>& hashes, const float* gradients,
-                  size_t dim);
+  SummedGradients(const std::vector<uint64_t>& hashes, const float* gradients, size_t dim);
 
   // The gradient of the id whose first position this is.
   const float* at(size_t position) const {

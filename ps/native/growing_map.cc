@@ -39,13 +39,13 @@ GrowingMap::GrowingMap(const GrowingMap& other, Arena& arena)
   rebuild_directory();
 }
 
-void GrowingMap::insert(int64_t key, uint64_t hash, uint32_t row) {
+void GrowingMap::insert(uint64_t hash, uint32_t row) {
   for (;;) {
-    CuckooMap* map = directory_[index_of(hash)];
-    if (map->size() < most_keys(*map) && map->insert(key, hash, row)) return;
-    if (pieces_.size() == pieces_.capacity())
-      pieces_.reserve(2 * pieces_.size());  // a split adds one and must not fail half way
-    grow(piece_of(map));
+    CuckooMap& map = *piece_of(hash).map;
+    if (map.size() < most_keys(map) && map.insert(hash, row)) return;
+    // A split adds a piece, and must neither move the others nor fail half way.
+    if (pieces_.size() == pieces_.capacity()) pieces_.reserve(2 * pieces_.size());
+    grow(piece_of(hash));
   }
 }
 
@@ -62,13 +62,10 @@ size_t GrowingMap::slots() const {
 }
 
 size_t GrowingMap::small_page_bytes() const {
-  size_t total = directory_.capacity() * sizeof(CuckooMap*) + pieces_.capacity() * sizeof(Piece);
+  size_t total = directory_.capacity() * (sizeof(CuckooMap::View) + sizeof(uint32_t)) +
+                 pieces_.capacity() * sizeof(Piece);
   for (const Piece& p : pieces_) total += sizeof(CuckooMap) + p.map->small_page_bytes();
   return total;
-}
-
-GrowingMap::Piece& GrowingMap::piece_of(const CuckooMap* map) {
-  return *std::ranges::find(pieces_, map, [](const Piece& p) { return p.map.get(); });
 }
 
 void GrowingMap::grow(Piece& piece) {
@@ -88,13 +85,14 @@ void GrowingMap::split(Piece& piece) {
   const unsigned depth = piece.depth + 1;
   std::vector<Entry> halves[2];
   for (auto& half : halves) half.reserve(piece.map->size() * 5 / 8);
-  piece.map->for_each([&](int64_t key, uint32_t row) {
-    halves[directory_bits(mix(static_cast<uint64_t>(key), seed_), depth) & 1].push_back({key, row});
+  piece.map->for_each([&](uint64_t hash, uint32_t row) {
+    halves[directory_bits(hash, depth) & 1].push_back({hash, row});
   });
   Piece high{build(halves[1], buckets_for(halves[1].size())), piece.prefix * 2 + 1, depth};
   Piece low{build(halves[0], buckets_for(halves[0].size())), piece.prefix * 2, depth};
   const unsigned deepest = std::max(depth_, depth);
   directory_.reserve(size_t{1} << deepest);
+  piece_index_.reserve(size_t{1} << deepest);
   piece = std::move(low);
   pieces_.push_back(std::move(high));
   depth_ = deepest;
@@ -104,7 +102,7 @@ void GrowingMap::split(Piece& piece) {
 void GrowingMap::enlarge(Piece& piece, uint32_t buckets) {
   std::vector<Entry> entries;
   entries.reserve(piece.map->size());
-  piece.map->for_each([&](int64_t key, uint32_t row) { entries.push_back({key, row}); });
+  piece.map->for_each([&](uint64_t hash, uint32_t row) { entries.push_back({hash, row}); });
   piece.map = build(entries, buckets);
   rebuild_directory();
 }
@@ -112,20 +110,21 @@ void GrowingMap::enlarge(Piece& piece, uint32_t buckets) {
 // A fresh salt each time: what collided before does not again. Gives up on a size after a few salts.
 std::unique_ptr<CuckooMap> GrowingMap::build(const std::vector<Entry>& entries, uint32_t buckets) {
   for (unsigned attempt = 1;; ++attempt) {
-    auto map = std::make_unique<CuckooMap>(buckets, seed_, mix(++salts_, seed_ ^ kGolden), arena_);
-    const bool fits = std::ranges::all_of(entries, [&](const Entry& e) {
-      return map->insert(e.key, mix(static_cast<uint64_t>(e.key), seed_), e.row);
-    });
-    if (fits) return map;
+    auto map = std::make_unique<CuckooMap>(buckets, mix(++salts_, seed_ ^ kGolden), arena_);
+    if (std::ranges::all_of(entries, [&map](const Entry& e) { return map->insert(e.hash, e.row); }))
+      return map;
     if (attempt % 4 == 0) buckets = round_buckets(buckets + std::max(buckets / 2, 1u));
   }
 }
 
 void GrowingMap::rebuild_directory() {
   directory_.resize(size_t{1} << depth_);
-  for (const Piece& p : pieces_) {
-    const size_t run = size_t{1} << (depth_ - p.depth);
-    std::fill_n(directory_.begin() + static_cast<std::ptrdiff_t>(p.prefix * run), run, p.map.get());
+  piece_index_.resize(size_t{1} << depth_);
+  for (uint32_t p = 0; p < pieces_.size(); ++p) {
+    const size_t run = size_t{1} << (depth_ - pieces_[p].depth);
+    const auto start = static_cast<std::ptrdiff_t>(pieces_[p].prefix * run);
+    std::fill_n(directory_.begin() + start, run, pieces_[p].map->view());
+    std::fill_n(piece_index_.begin() + start, run, p);
   }
 }
 

@@ -25,11 +25,11 @@ class GrowingMap {
   GrowingMap(uint64_t seed, size_t expected_keys, Arena& arena);
   GrowingMap(const GrowingMap& other, Arena& arena);
 
-  const CuckooMap& piece(uint64_t hash) const { return *directory_[index_of(hash)]; }
-  uint32_t find(int64_t key, uint64_t hash) const { return piece(hash).find(key, hash); }
-  // `key` must be absent.
-  void insert(int64_t key, uint64_t hash, uint32_t row);
-  uint32_t erase(int64_t key, uint64_t hash) { return directory_[index_of(hash)]->erase(key, hash); }
+  const CuckooMap::View& piece(uint64_t hash) const { return directory_[index_of(hash)]; }
+  uint32_t find(uint64_t hash) const { return piece(hash).find(hash); }
+  // The key must be absent.
+  void insert(uint64_t hash, uint32_t row);
+  uint32_t erase(uint64_t hash) { return piece_of(hash).map->erase(hash); }
 
   template <class Visit>
   void for_each(Visit&& visit) const {
@@ -51,7 +51,7 @@ class GrowingMap {
     unsigned depth;
   };
   struct Entry {
-    int64_t key;
+    uint64_t hash;
     uint32_t row;
   };
 
@@ -60,7 +60,7 @@ class GrowingMap {
     // Two shifts, because a shift by 64 is undefined.
     return (hash << kSegmentBits) >> 1 >> (63 - depth);
   }
-  Piece& piece_of(const CuckooMap* map);
+  Piece& piece_of(uint64_t hash) { return pieces_[piece_index_[index_of(hash)]]; }
   void grow(Piece& piece);
   void split(Piece& piece);
   void enlarge(Piece& piece, uint32_t buckets);
@@ -72,7 +72,9 @@ class GrowingMap {
   uint64_t version_ = 0;
   uint64_t salts_ = 0;
   std::vector<Piece> pieces_;
-  std::vector<CuckooMap*> directory_;
+  // Both by directory bits: a search reads the one, a change the other.
+  std::vector<CuckooMap::View> directory_;
+  std::vector<uint32_t> piece_index_;
   Arena& arena_;
 };
 

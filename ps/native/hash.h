@@ -18,6 +18,18 @@ inline uint64_t mix(uint64_t key, uint64_t seed) {
   return x;
 }
 
+// The key that `mix` made this of.
+inline uint64_t unmix(uint64_t hash, uint64_t seed) {
+  constexpr uint64_t kInverse = 0xcfee444d8b59a89b;  // of the multiplier, modulo 2^64
+  static_assert(kInverse * 0xd6e8feb86659fd93 == 1);
+  uint64_t x = hash ^ (hash >> 32);
+  x *= kInverse;
+  x ^= x >> 32;
+  x *= kInverse;
+  x ^= x >> 32;
+  return x ^ seed;
+}
+
 // A second, cheaper mixing of an already mixed hash. Both halves of the result are usable.
 inline uint64_t remix(uint64_t hash, uint64_t salt) {
   uint64_t x = (hash ^ salt) * kGolden;

@@ -1,147 +1,134 @@
-// The prefetch pipeline that all batch calls run through, and the order in which it takes locks.
+// The prefetch pipeline that all batch calls run through.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "batch.h"
 #include "segment.h"
+#include "segment_locks.h"
 
 namespace freshet {
 
-using Segments = std::array<std::unique_ptr<Segment>, kSegments>;
-
-enum class Access { kShared, kExclusive };
-
-// Locks of the segments of a batch, taken in ascending order and each before the one before is given back:
-// batches can't deadlock, and no batch overtakes another one in a walk over all segments.
-template <Access kAccess>
-class SegmentLocks {
- public:
-  explicit SegmentLocks(const Segments& segments) : segments_(segments) {}
-  ~SegmentLocks() {
-    while (held_) release(static_cast<size_t>(std::countr_zero(held_)));
-  }
-  SegmentLocks(const SegmentLocks&) = delete;
-  SegmentLocks& operator=(const SegmentLocks&) = delete;
-
-  void acquire(size_t segment) {
-    if constexpr (kAccess == Access::kShared) {
-      segments_[segment]->mutex.lock_shared();
-    } else {
-      segments_[segment]->mutex.lock();
-    }
-    held_ |= uint64_t{1} << segment;
-  }
-  void release(size_t segment) {
-    held_ &= ~(uint64_t{1} << segment);
-    if constexpr (kAccess == Access::kShared) {
-      segments_[segment]->mutex.unlock_shared();
-    } else {
-      segments_[segment]->mutex.unlock();
-    }
-  }
-  void acquire_all() {
-    for (size_t s = 0; s < kSegments; ++s) acquire(s);
-  }
-
- private:
-  const Segments& segments_;
-  uint64_t held_ = 0;
-};
-static_assert(kSegments <= 64);
-
-// Four stages, each kDistance ids behind the one before, so that the memory of one id is on its way while
-// others are worked on: (1) take the lock, prefetch the first bucket; (2) search it, prefetch the row, or the
-// second bucket, which only then is needed; (3) search that, prefetch the row; (4) `visit(segment, probe,
-// row)`, row kNoRow when absent.
+// Cuts a batch into blocks of ids of one segment and works on four blocks at once, each in a stage of its
+// own, so that the memory of one is on its way while others are worked on: (1) take the lock, prefetch the
+// first buckets; (2) search them, prefetch rows, or the second buckets, which only now turn out to be needed;
+// (3) search those, prefetch rows; (4) `visit(segment, probe, row)`, row kNoRow when absent.
 //
-// A visit under the exclusive lock may insert. Ids further back may then have been moved or come into being,
-// so a visitor that gets kNoRow must look again before it believes it; the pipeline itself only guards
-// against buckets that are gone.
+// A visit under the exclusive lock may insert. Ids of later blocks may then have moved or come into being, so
+// a visitor that gets kNoRow must look again before it believes it; the pipeline itself guards against
+// buckets that are gone.
 template <Access kAccess, class Prefetch, class Visit>
 class Pipeline {
  public:
-  Pipeline(const Segments& segments, const int64_t* ids, Prefetch prefetch, Visit visit)
-      : segments_(segments), ids_(ids), prefetch_(prefetch), visit_(visit), locks_(segments) {}
+  Pipeline(const Segments& segments, const std::vector<Probe>& probes, Prefetch prefetch, Visit visit)
+      : segments_(segments), probes_(probes), prefetch_(prefetch), visit_(visit), locks_(segments) {}
 
-  void run(const std::vector<Probe>& probes) {
-    const size_t n = probes.size();
-    for (size_t i = 0; i < n + 3 * kDistance; ++i) {
-      if (i < n) enter(probes, i);
-      if (i >= kDistance && i - kDistance < n) search_first(probes[i - kDistance], i - kDistance);
-      if (i >= 2 * kDistance && i - 2 * kDistance < n)
-        search_second(probes[i - 2 * kDistance], i - 2 * kDistance);
-      if (i >= 3 * kDistance) finish(probes, i - 3 * kDistance);
+  void run() {
+    size_t blocks = 0;
+    for (size_t at = 0; at < probes_.size(); ++blocks) {
+      at = enter(ring_[blocks % kStages], at);
+      if (blocks >= 1) search_first(ring_[(blocks - 1) % kStages]);
+      if (blocks >= 2) search_second(ring_[(blocks - 2) % kStages]);
+      if (blocks >= 3) finish(ring_[(blocks - 3) % kStages]);
     }
+    if (blocks >= 1) search_first(ring_[(blocks - 1) % kStages]);
+    if (blocks >= 2) search_second(ring_[(blocks - 2) % kStages]);
+    if (blocks >= 1) search_second(ring_[(blocks - 1) % kStages]);
+    for (size_t b = blocks - std::min<size_t>(blocks, 3); b < blocks; ++b) finish(ring_[b % kStages]);
   }
 
  private:
-  static constexpr size_t kDistance = 8;
-  static constexpr size_t kRing = 32;
-  static_assert(kRing > 3 * kDistance && std::has_single_bit(kRing));
+  static constexpr size_t kStages = 4;
+  static constexpr uint32_t kBlock = 16;
 
-  struct InFlight {
-    const Bucket* first;
-    const Bucket* second;  // null once there is no reason to look there
+  struct Block {
+    Segment* segment;
+    const Probe* probes;
     uint64_t version;
-    uint32_t row;
+    uint32_t size;
+    uint32_t missed;  // how many of `second` are used
+    bool ends_segment;
+    const Bucket* first[kBlock];
+    uint32_t rows[kBlock];
+    uint8_t misses[kBlock];  // not in their first bucket, perhaps in the second
   };
 
-  Segment& segment(const Probe& probe) const { return *segments_[segment_of(probe.hash)]; }
-  bool is_stale(const Probe& probe, const InFlight& at) const {
-    return kAccess == Access::kExclusive && segment(probe).map.version() != at.version;
+  // The position after the block.
+  size_t enter(Block& block, size_t at) {
+    const size_t s = segment_of(probes_[at].hash);
+    if (at == 0 || segment_of(probes_[at - 1].hash) != s) locks_.acquire(s);
+    const size_t most = std::min(probes_.size(), at + kBlock);
+    size_t end = at + 1;
+    while (end < most && segment_of(probes_[end].hash) == s) ++end;
+    block.segment = segments_[s].get();
+    block.probes = &probes_[at];
+    block.version = block.segment->map.version();
+    block.size = static_cast<uint32_t>(end - at);
+    block.ends_segment = end == probes_.size() || segment_of(probes_[end].hash) != s;
+    prefetch_first(block);
+    return end;
   }
 
-  void enter(const std::vector<Probe>& probes, size_t i) {
-    const size_t s = segment_of(probes[i].hash);
-    if (i == 0 || segment_of(probes[i - 1].hash) != s) locks_.acquire(s);
-    const GrowingMap& map = segments_[s]->map;
-    const CuckooMap& piece = map.piece(probes[i].hash);
-    const CuckooMap::Choice choice = piece.choose(probes[i].hash);
-    InFlight& at = ring_[i % kRing];
-    at = {piece.bucket(choice.first), piece.bucket(choice.second), map.version(), kNoRow};
-    __builtin_prefetch(at.first);
-  }
-
-  void search_first(const Probe& probe, size_t i) {
-    InFlight& at = ring_[i % kRing];
-    if (is_stale(probe, at)) return;
-    at.row = at.first->find(ids_[probe.position]);
-    if (at.row != kNoRow) {
-      prefetch_(segment(probe), at.row);
-      at.second = nullptr;
-    } else if (at.first->away == 0) {
-      at.second = nullptr;
-    } else {
-      __builtin_prefetch(at.second);
+  void prefetch_first(Block& block) const {
+    const GrowingMap& map = block.segment->map;
+    for (uint32_t i = 0; i < block.size; ++i) {
+      block.first[i] = map.piece(block.probes[i].hash).first(block.probes[i].hash);
+      __builtin_prefetch(block.first[i]);
     }
   }
 
-  void search_second(const Probe& probe, size_t i) {
-    InFlight& at = ring_[i % kRing];
-    if (!at.second || is_stale(probe, at)) return;
-    at.row = at.second->find(ids_[probe.position]);
-    if (at.row != kNoRow) prefetch_(segment(probe), at.row);
+  bool is_stale(const Block& block) const {
+    return kAccess == Access::kExclusive && block.segment->map.version() != block.version;
   }
 
-  void finish(const std::vector<Probe>& probes, size_t i) {
-    const Probe& probe = probes[i];
-    visit_(segment(probe), probe, ring_[i % kRing].row);
-    const size_t s = segment_of(probe.hash);
-    if (i + 1 == probes.size() || segment_of(probes[i + 1].hash) != s) locks_.release(s);
+  void search_first(Block& block) const {
+    block.missed = 0;
+    if (is_stale(block)) {
+      std::fill_n(block.rows, block.size, kNoRow);
+      return;
+    }
+    const GrowingMap& map = block.segment->map;
+    for (uint32_t i = 0; i < block.size; ++i) {
+      const Bucket& bucket = *block.first[i];
+      const uint64_t hash = block.probes[i].hash;
+      block.rows[i] = bucket.find(hash);
+      if (block.rows[i] == kNoRow && bucket.away) {
+        const Bucket* second = map.piece(hash).second(hash);
+        __builtin_prefetch(second);
+        block.first[block.missed] = second;  // this place has been read
+        block.misses[block.missed++] = static_cast<uint8_t>(i);
+      }
+    }
+    for (uint32_t i = 0; i < block.size; ++i) {
+      if (block.rows[i] != kNoRow) prefetch_(*block.segment, block.probes[i], block.rows[i]);
+    }
+  }
+
+  void search_second(Block& block) const {
+    if (is_stale(block)) return;
+    for (uint32_t m = 0; m < block.missed; ++m) {
+      const uint32_t i = block.misses[m];
+      block.rows[i] = block.first[m]->find(block.probes[i].hash);
+      if (block.rows[i] != kNoRow) prefetch_(*block.segment, block.probes[i], block.rows[i]);
+    }
+  }
+
+  void finish(Block& block) {
+    for (uint32_t i = 0; i < block.size; ++i) visit_(*block.segment, block.probes[i], block.rows[i]);
+    if (block.ends_segment) locks_.release(segment_of(block.probes[0].hash));
   }
 
   const Segments& segments_;
-  const int64_t* ids_;
+  const std::vector<Probe>& probes_;
   Prefetch prefetch_;
   Visit visit_;
   SegmentLocks<kAccess> locks_;
-  std::array<InFlight, kRing> ring_;
+  std::array<Block, kStages> ring_;
 };
 
 }  // namespace freshet

@@ -6,7 +6,7 @@ uint32_t Segment::insert(int64_t id, uint64_t hash, const Initializer& initializ
                          const Optimizer& optimizer, size_t dim) {
   const uint32_t row = rows.allocate();
   try {
-    map.insert(id, hash, row);
+    map.insert(hash, row);
   } catch (...) {
     rows.free(row);
     throw;
@@ -18,7 +18,7 @@ uint32_t Segment::insert(int64_t id, uint64_t hash, const Initializer& initializ
 }
 
 bool Segment::remove(int64_t id, uint64_t hash, bool track_touched) {
-  const uint32_t row = map.erase(id, hash);
+  const uint32_t row = map.erase(hash);
   if (row == kNoRow) return false;
   if (track_touched) touched.remove(id);
   rows.free(row);

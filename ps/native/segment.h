@@ -15,10 +15,10 @@ namespace freshet {
 // Members are guarded by `mutex`: shared to read, exclusive to change. Rows change only under the exclusive
 // lock, so a reader sees embedding and state of one step.
 struct Segment {
-  Segment(uint64_t seed, size_t expected_keys, size_t row_floats, Arena& arena)
-      : map(seed, expected_keys, arena), rows(row_floats, arena) {}
-  Segment(const Segment& other, Arena& arena)
-      : map(other.map, arena), rows(other.rows, arena), touched(other.touched) {}
+  Segment(uint64_t seed, size_t expected_keys, Arena& arena, RowSpace& space)
+      : map(seed, expected_keys, arena), rows(space) {}
+  Segment(const Segment& other, Arena& arena, RowSpace& space)
+      : map(other.map, arena), rows(other.rows, space), touched(other.touched) {}
 
   // The row of an absent `id`, with its initial value and state.
   uint32_t insert(int64_t id, uint64_t hash, const Initializer& initializer, const Optimizer& optimizer,

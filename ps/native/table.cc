@@ -10,10 +10,10 @@ namespace {
 
 constexpr size_t kLineBytes = 64;
 constexpr size_t kMostPrefetchedBytes = 512;  // the hardware goes on from there
-constexpr uint32_t kMaxCount = TouchedSet::kMark - 1;
 
+// Inlined by force: GCC takes a function that only prefetches for one without effect, and drops the call.
 template <int kWrite>
-void prefetch_lines(const void* memory, size_t bytes) {
+[[gnu::always_inline]] inline void prefetch_lines(const void* memory, size_t bytes) {
   const auto start = reinterpret_cast<uintptr_t>(memory) & ~(kLineBytes - 1);
   const auto end = reinterpret_cast<uintptr_t>(memory) + std::min(bytes, kMostPrefetchedBytes);
   for (uintptr_t line = start; line < end; line += kLineBytes) {
@@ -21,21 +21,26 @@ void prefetch_lines(const void* memory, size_t bytes) {
   }
 }
 
-auto prefetch_embedding(size_t dim) {
-  return [bytes = dim * sizeof(float)](const Segment& segment, uint32_t row) {
+// What a lookup reads of a row, and where it will write.
+auto prefetch_lookup(size_t dim, const float* out) {
+  return [ bytes = dim * sizeof(float), dim, out ](const Segment& segment, const Probe& probe, uint32_t row)
+      __attribute__((always_inline)) {
     prefetch_lines<0>(segment.rows.values(row), bytes);
+    prefetch_lines<1>(out + probe.position * dim, bytes);
   };
 }
 
-auto prefetch_to_write(size_t row_floats) {
-  return [bytes = row_floats * sizeof(float)](const Segment& segment, uint32_t row) {
+// What a change writes of a row, and the caller's floats that it reads.
+auto prefetch_change(size_t row_floats, const float* in, size_t width) {
+  return [ bytes = row_floats * sizeof(float), in,
+           width ](const Segment& segment, const Probe& probe, uint32_t row) __attribute__((always_inline)) {
     prefetch_lines<1>(segment.rows.values(row), bytes);
-    __builtin_prefetch(&segment.rows.last_update_ms(row), 1);
-    __builtin_prefetch(&segment.rows.count_and_mark(row), 1);
+    __builtin_prefetch(&segment.rows.meta(row), 1);
+    prefetch_lines<0>(in + probe.position * width, width * sizeof(float));
   };
 }
 
-constexpr auto kNoPrefetch = [](const Segment&, uint32_t) {};
+constexpr auto kNoPrefetch = [](const Segment&, const Probe&, uint32_t) {};
 
 void copy_floats(float* out, const float* in, size_t n) {
   if (n == 16) {
@@ -45,31 +50,28 @@ void copy_floats(float* out, const float* in, size_t n) {
   }
 }
 
-void count_update(uint32_t& count_and_mark) {
-  if ((count_and_mark & kMaxCount) != kMaxCount) ++count_and_mark;
-}
-
 }  // namespace
 
 Table::Table(const TableConfig& config)
     : config_(config),
       initializer_(config.initializer, config.scale, config.seed, config.dim),
-      optimizer_(config.optimizer, config.constants, config.dim, config.portable) {
+      optimizer_(config.optimizer, config.constants, config.dim, config.portable),
+      space_(row_floats()) {
   for (auto& segment : segments_) {
     segment = std::make_unique<Segment>(config.placement_seed, config.initial_capacity_rows / kSegments,
-                                        row_floats(), arena_);
+                                        arena_, space_);
   }
 }
 
 template <Access kAccess, class Prefetch, class Visit>
-void Table::walk(const int64_t* ids, const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const {
-  Pipeline<kAccess, Prefetch, Visit>(segments_, ids, prefetch, visit).run(probes);
+void Table::walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const {
+  Pipeline<kAccess, Prefetch, Visit>(segments_, probes, prefetch, visit).run();
 }
 
 void Table::lookup(const int64_t* ids, size_t n, float* out) const {
   const size_t dim = config_.dim;
   const std::vector<Probe> probes = by_segment(hash_all(ids, n, config_.placement_seed), {});
-  walk<Access::kShared>(ids, probes, prefetch_embedding(dim),
+  walk<Access::kShared>(probes, prefetch_lookup(dim, out),
                         [&](Segment& segment, const Probe& probe, uint32_t row) {
                           float* to = out + probe.position * dim;
                           if (row == kNoRow) {
@@ -84,41 +86,41 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
   if (!tracks_touched()) throw std::invalid_argument("this table has no optimizer: it takes no gradients");
   if (!all_finite(gradients, n * config_.dim)) throw std::invalid_argument("a gradient is NaN or infinite");
   const std::vector<uint64_t> hashes = hash_all(ids, n, config_.placement_seed);
-  const SummedGradients sums(ids, hashes, gradients, config_.dim);
+  const SummedGradients sums(hashes, gradients, config_.dim);
   if (!sums.all_finite())
     throw std::invalid_argument("the sum of the gradients of a repeated id is infinite");
-  walk<Access::kExclusive>(ids, by_segment(hashes, sums.repeats()), prefetch_to_write(row_floats()),
+  walk<Access::kExclusive>(by_segment(hashes, sums.repeats()),
+                           prefetch_change(row_floats(), gradients, config_.dim),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
                              segment.touched.touch(id, row, segment.rows);
                              optimizer_.step(segment.rows.values(row), sums.at(probe.position));
-                             int64_t& last = segment.rows.last_update_ms(row);
-                             last = std::max(last, ts_ms);
-                             count_update(segment.rows.count_and_mark(row));
-                           });
+                             RowMeta& meta = segment.rows.meta(row);
+        meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
+        meta.set_count(meta.count() + 1);
+      });
 }
 
 void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width,
                    const int64_t* last_update_ms, const uint32_t* counts) {
   if (!all_finite(rows, n * width)) throw std::invalid_argument("a row holds NaN or an infinite value");
-  walk<Access::kExclusive>(
-      ids, by_segment(hash_all(ids, n, config_.placement_seed), {}), prefetch_to_write(row_floats()),
-      [&](Segment& segment, const Probe& probe, uint32_t row) {
-        const int64_t id = ids[probe.position];
-        if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
-        if (tracks_touched()) segment.touched.touch(id, row, segment.rows);
-        copy_floats(segment.rows.values(row), rows + probe.position * width, width);
-        segment.rows.last_update_ms(row) = last_update_ms[probe.position];
-        if (!counts) return;
-        uint32_t& count = segment.rows.count_and_mark(row);
-        count = (count & TouchedSet::kMark) | std::min(counts[probe.position], kMaxCount);
-      });
+  walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}),
+                           prefetch_change(row_floats(), rows, width),
+                           [&](Segment& segment, const Probe& probe, uint32_t row) {
+                             const int64_t id = ids[probe.position];
+                             if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
+                             if (tracks_touched()) segment.touched.touch(id, row, segment.rows);
+                             copy_floats(segment.rows.values(row), rows + probe.position * width, width);
+                             RowMeta& meta = segment.rows.meta(row);
+                             meta.set_last_update_ms(last_update_ms[probe.position]);
+                             if (counts) meta.set_count(counts[probe.position]);
+                           });
 }
 
 size_t Table::remove(const int64_t* ids, size_t n) {
   size_t removed = 0;
-  walk<Access::kExclusive>(ids, by_segment(hash_all(ids, n, config_.placement_seed), {}), kNoPrefetch,
+  walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kNoPrefetch,
                            [&](Segment& segment, const Probe& probe, uint32_t) {
                              removed += segment.remove(ids[probe.position], probe.hash, tracks_touched());
                            });
@@ -127,7 +129,7 @@ size_t Table::remove(const int64_t* ids, size_t n) {
 
 void Table::contains(const int64_t* ids, size_t n, bool* out) const {
   walk<Access::kShared>(
-      ids, by_segment(hash_all(ids, n, config_.placement_seed), {}), kNoPrefetch,
+      by_segment(hash_all(ids, n, config_.placement_seed), {}), kNoPrefetch,
       [out](Segment&, const Probe& probe, uint32_t row) { out[probe.position] = row != kNoRow; });
 }
 
@@ -142,12 +144,12 @@ Items Table::items() const {
   items.last_update_ms.reserve(total);
   items.counts.reserve(total);
   for (const auto& segment : segments_) {
-    segment->map.for_each([&](int64_t id, uint32_t row) {
+    segment->map.for_each([&](uint64_t hash, uint32_t row) {
       const float* values = segment->rows.values(row);
-      items.ids.push_back(id);
+      items.ids.push_back(static_cast<int64_t>(unmix(hash, config_.placement_seed)));
       items.rows.insert(items.rows.end(), values, values + row_floats());
-      items.last_update_ms.push_back(segment->rows.last_update_ms(row));
-      items.counts.push_back(segment->rows.count_and_mark(row) & kMaxCount);
+      items.last_update_ms.push_back(segment->rows.meta(row).last_update_ms());
+      items.counts.push_back(segment->rows.meta(row).count());
     });
   }
   return items;
@@ -169,8 +171,9 @@ std::unique_ptr<Table> Table::clone() const {
   TableConfig empty = config_;
   empty.initial_capacity_rows = 0;
   auto copy = std::make_unique<Table>(empty);
+  copy->space_.take_as(space_);
   for (size_t s = 0; s < kSegments; ++s) {
-    copy->segments_[s] = std::make_unique<Segment>(*segments_[s], copy->arena_);
+    copy->segments_[s] = std::make_unique<Segment>(*segments_[s], copy->arena_, copy->space_);
   }
   return copy;
 }
@@ -194,12 +197,12 @@ size_t Table::capacity() const {
 }
 
 size_t Table::memory_bytes() const {
-  return sizeof(*this) + arena_.huge_bytes() +
+  return sizeof(*this) + arena_.huge_bytes() + space_.huge_bytes() +
          sum_over_segments([](const Segment& s) { return sizeof(s) + s.small_page_bytes(); });
 }
 
 uint32_t Table::find_or_insert(Segment& segment, int64_t id, uint64_t hash) const {
-  const uint32_t row = segment.map.find(id, hash);
+  const uint32_t row = segment.map.find(hash);
   return row != kNoRow ? row : segment.insert(id, hash, initializer_, optimizer_, config_.dim);
 }
 

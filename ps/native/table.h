@@ -72,12 +72,13 @@ class Table {
   template <class Get>
   size_t sum_over_segments(Get get) const;
   template <Access kAccess, class Prefetch, class Visit>
-  void walk(const int64_t* ids, const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const;
+  void walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const;
 
   TableConfig config_;
   Initializer initializer_;
   Optimizer optimizer_;
   Arena arena_;
+  RowSpace space_;
   Segments segments_;
 };
 

@@ -11,9 +11,9 @@ void TouchedSet::append_to(std::vector<int64_t>& ids) const {
 
 // A listed row may be another id's by now. Then that id is listed or removed as well, so no mark is lost.
 void TouchedSet::clear(RowStore& rows) {
-  for (const Entry& entry : entries_) rows.count_and_mark(entry.row) &= ~kMark;
-  entries_ = {};
-  removed_ = {};
+  for (const Entry& entry : entries_) rows.meta(entry.row).set_marked(false);
+  std::vector<Entry>().swap(entries_);  // gives the memory back, as clear() does not
+  std::unordered_set<int64_t>().swap(removed_);
 }
 
 size_t TouchedSet::bytes() const {
@@ -21,10 +21,10 @@ size_t TouchedSet::bytes() const {
          removed_.bucket_count() * sizeof(void*);
 }
 
-void TouchedSet::add(int64_t id, uint32_t row, uint32_t& count) {
+void TouchedSet::add(int64_t id, uint32_t row, RowMeta& meta) {
   if (!removed_.empty() && removed_.contains(id)) return;
   entries_.push_back({id, row});
-  count |= kMark;
+  meta.set_marked(true);
 }
 
 }  // namespace freshet

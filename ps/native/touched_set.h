@@ -15,9 +15,8 @@ namespace freshet {
 class TouchedSet {
  public:
   void touch(int64_t id, uint32_t row, RowStore& rows) {
-    uint32_t& count = rows.count_and_mark(row);
-    if (count & kMark) return;
-    add(id, row, count);
+    RowMeta& meta = rows.meta(row);
+    if (!meta.marked()) add(id, row, meta);
   }
   // Before the row is freed.
   void remove(int64_t id) { removed_.insert(id); }
@@ -25,15 +24,13 @@ class TouchedSet {
   void clear(RowStore& rows);
   size_t bytes() const;
 
-  static constexpr uint32_t kMark = 0x80000000;
-
  private:
   struct Entry {
     int64_t id;
     uint32_t row;
   };
 
-  void add(int64_t id, uint32_t row, uint32_t& count);
+  void add(int64_t id, uint32_t row, RowMeta& meta);
 
   std::vector<Entry> entries_;
   std::unordered_set<int64_t> removed_;

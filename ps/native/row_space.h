@@ -1,0 +1,76 @@
+// The address space of a table's rows: row number times stride, no indirection.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+namespace freshet {
+
+// What is known about a row beside its floats: 12 bytes, so that it adds little to a short row.
+class RowMeta {
+ public:
+  int64_t last_update_ms() const { return static_cast<int64_t>(uint64_t{time_high_} << 32 | time_low_); }
+  void set_last_update_ms(int64_t ts_ms) {
+    time_low_ = static_cast<uint32_t>(ts_ms);
+    time_high_ = static_cast<uint32_t>(static_cast<uint64_t>(ts_ms) >> 32);
+  }
+  // Steps of the optimizer; stays at kMaxCount.
+  uint32_t count() const { return count_and_mark_ & kMaxCount; }
+  void set_count(uint32_t count) {
+    count_and_mark_ = (count_and_mark_ & ~kMaxCount) | (count < kMaxCount ? count : kMaxCount);
+  }
+  // Whether the row is listed as touched.
+  bool marked() const { return count_and_mark_ & ~kMaxCount; }
+  void set_marked(bool marked) { count_and_mark_ = count() | (marked ? ~kMaxCount : 0); }
+
+  static constexpr uint32_t kMaxCount = 0x7fffffff;
+
+ private:
+  uint32_t time_low_;
+  uint32_t time_high_;
+  uint32_t count_and_mark_;
+};
+static_assert(sizeof(RowMeta) == 12);
+
+// Address space for more rows than the machine has memory for is reserved at the start and filled slab by
+// slab, so a row never moves, and is found without reading anything. Rows and their metadata are two such
+// spaces: an embedding of 16 floats is one line, and a lookup reads nothing else. Huge pages by madvise,
+// except for the first megabytes: a small table must not cost 2 MiB per touched page. `take_slab` is
+// thread-safe.
+class RowSpace {
+ public:
+  explicit RowSpace(size_t row_floats);
+  ~RowSpace();
+  RowSpace(const RowSpace&) = delete;
+  RowSpace& operator=(const RowSpace&) = delete;
+
+  // The first of `rows_per_slab` rows that nobody has. Throws std::bad_alloc.
+  uint32_t take_slab();
+  // Makes this space, which must be empty, have the slabs that `other` has; contents are not copied.
+  void take_as(const RowSpace& other);
+
+  float* values(uint32_t row) const { return values_ + size_t{row} * row_floats_; }
+  RowMeta& meta(uint32_t row) const { return meta_[row]; }
+  size_t row_floats() const { return row_floats_; }
+  size_t rows_per_slab() const { return rows_per_slab_; }
+
+  // Bytes that huge pages take whole, and bytes of small pages that hold the first `rows` rows of this slab.
+  size_t huge_bytes() const;
+  size_t small_page_bytes(uint32_t slab, size_t rows) const;
+
+ private:
+  void commit(size_t rows);
+
+  size_t row_floats_;
+  size_t rows_per_slab_;
+  size_t most_rows_;
+  std::mutex mutex_;
+  std::atomic<size_t> taken_rows_ = 0;
+  size_t committed_rows_ = 0;
+  float* values_;
+  RowMeta* meta_;
+};
+
+}  // namespace freshet
