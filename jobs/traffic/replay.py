@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.spec import Job
+from jobs.traffic.history import History
 from jobs.traffic.paths import LOG_COLUMNS, BadPathError, KuaiRandFiles, read_columns
 from jobs.traffic.tables import Needs, read_by_id
 from jobs.traffic.visits import Reaction, Visit
@@ -65,12 +66,9 @@ class KuaiRandVisits:
     """The visits of a KuaiRand log, in event order; iterate as often as you like. Raises BadPathError."""
 
     def __init__(self, job: Job, files: KuaiRandFiles) -> None:
-        self._context, self._item = Needs(job, "context"), Needs(job, "item")
-        user = Needs(job, "user")
-        self._users = {
-            user_id: {"user_id": user_id, **row}
-            for user_id, row in read_by_id(files.users, "user_id", user).items()
-        }
+        self._user, self._context, self._item = (Needs(job, origin) for origin in ("user", "context", "item"))
+        users = read_by_id(files.users, "user_id", self._user)
+        self._users = {user_id: {"user_id": user_id, **row} for user_id, row in users.items()}
         self._videos = read_by_id(files.videos, "video_id", self._item)
         actions = {label.action for label in job.schema_.labels.values()}
         self._feedback = [(column, action) for column, action in FEEDBACK.items() if action in actions]
@@ -82,6 +80,9 @@ class KuaiRandVisits:
         self._ends = np.flatnonzero(np.diff(np.sort(numbers), append=-1)) + 1
 
     def __iter__(self) -> Iterator[Visit]:
+        return History(self._user, self._item).follow(self._visits())
+
+    def _visits(self) -> Iterator[Visit]:
         start = 0
         for number, end in enumerate(self._ends.tolist()):
             yield self._visit(number, self._rows[start:end])
