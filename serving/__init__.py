@@ -2,5 +2,5 @@
 
 Reads: the Kafka topic `updates`, dense versions by reference.
 Writes: answers to `POST /v1/predict`.
-Never imports: pyflink, pipelines, jobs.
+Never imports: pyflink, the joiner, jobs.
 """

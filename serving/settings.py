@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from model.settings import Block
+from ps.settings import Block
 
 
 class ServingSettings(Block):

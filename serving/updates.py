@@ -1,0 +1,233 @@
+"""Follows the topic `updates`: from the stored offsets on, all partitions, in order, into the parameters."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from ps.updates import MAX_UPDATE_BYTES, Update, UpdateError, decode
+from serving.dense import DenseLoader
+from serving.freshness import Freshness
+from serving.parameters import Parameters
+from serving.progress import ShardProgress, Verdict, follow
+from serving.store import StoreError
+
+_POLL_S: Final = 0.2
+_RETRY_S: Final = 1.0
+_REQUEST_TIMEOUT_S: Final = 5.0
+_MESSAGES_PER_BATCH: Final = 32
+_log: Final = logging.getLogger(__name__)
+
+
+class UpdatesConsumer(threading.Thread):
+    """Applies updates until it is stopped. Other threads read its attributes."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        shards: int,
+        bootstrap: str,
+        kafka_client: Mapping[str, str],
+        topic: str,
+        parameters: Parameters,
+        dense: DenseLoader,
+        freshness: Freshness,
+    ) -> None:
+        super().__init__(name="updates", daemon=True)
+        self._client = {"bootstrap.servers": bootstrap, **kafka_client}
+        self._group = name
+        self._shards = shards
+        self._topic = topic
+        self._parameters = parameters
+        self._dense = dense
+        self._freshness = freshness
+        self._stopping = threading.Event()
+        self._consumer: Any = None
+        self._next: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self.caught_up = False
+        self.waiting_for = f"topic `{topic}` of the broker at {bootstrap}"
+        """What has to happen before it is caught up, in words."""
+        self.counts = dict.fromkeys(Verdict, 0)
+        self.refused = 0
+        self.last_error: str | None = None
+        self.backlog_messages = 0
+        """Messages that the broker has and that are not applied."""
+        self._apply_lag_s = 0.0
+
+    def stop(self) -> None:
+        """End the thread and close the consumer."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """Connect, then apply whatever comes."""
+        if not self._connect():
+            return
+        from_the_past = not self._parameters.offsets
+        while not self._stopping.is_set():
+            self._apply(self._poll())
+            self.backlog_messages = self._backlog()
+            if not self.caught_up and self._is_caught_up():
+                if from_the_past:
+                    self._freshness.skip()
+                self.caught_up, self.waiting_for = True, ""
+        self._consumer.close()
+
+    def lag_s(self) -> float:
+        """How far the rows are behind the shards: with a backlog, the age of the newest applied update."""
+        published_ms = max((p.published_ms for p in self._parameters.progress.values()), default=0)
+        if not published_ms or not self.backlog_messages:
+            return self._apply_lag_s
+        return max(0.0, time.time() - published_ms / 1000)
+
+    def _connect(self) -> bool:
+        """Find the topic and start reading; False when it was stopped before that."""
+        while not self._stopping.is_set():
+            try:
+                self._start_reading()
+                return True
+            except (KafkaException, StoreError) as error:
+                self.last_error = str(error)
+                _log.info("waiting for %s: %s", self.waiting_for, error)
+                self._stopping.wait(_RETRY_S)
+        return False
+
+    def _start_reading(self) -> None:
+        consumer = Consumer(self._consumer_settings())
+        try:
+            starts = self._starts(consumer)
+            consumer.assign(starts)
+        except (KafkaException, StoreError):
+            consumer.close()
+            raise
+        self._next = {start.partition: start.offset for start in starts}
+        self._consumer, self.last_error = consumer, None
+
+    def _starts(self, consumer: Any) -> list[TopicPartition]:
+        """Where to begin to read: the stored offset, or the oldest that the partition still has."""
+        found = consumer.list_topics(self._topic, _REQUEST_TIMEOUT_S)
+        topic = found.topics[self._topic]
+        if topic.error is not None:
+            raise KafkaException(topic.error)
+        places = [TopicPartition(self._topic, partition) for partition in topic.partitions]
+        kept = {p.partition: consumer.get_watermark_offsets(p, _REQUEST_TIMEOUT_S) for p in places}
+        self._ends = {partition: end for partition, (_, end) in kept.items()}
+        self._parameters.follow_topic(f"{found.cluster_id}/{self._topic}", self._ends)
+        for place in places:
+            first = kept[place.partition][0]
+            place.offset = max(first, self._parameters.offsets.get(place.partition, first))
+        return places
+
+    def _consumer_settings(self) -> dict[str, Any]:
+        return {
+            "group.id": self._group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 100,
+            "fetch.message.max.bytes": MAX_UPDATE_BYTES,
+            "queued.max.messages.kbytes": 4 * MAX_UPDATE_BYTES >> 10,
+            "error_cb": self._complain,
+            **self._client,
+        }
+
+    def _complain(self, error: KafkaError) -> None:
+        self.last_error = error.str()
+        _log.warning("kafka: %s", error.str())
+
+    def _poll(self) -> list[Any]:
+        """What has come; `poll` first, for `consume` would wait until all of it is there."""
+        first = self._consumer.poll(_POLL_S)
+        if first is None:
+            return []
+        return [first, *self._consumer.consume(_MESSAGES_PER_BATCH - 1, timeout=0)]
+
+    def _apply(self, messages: list[Any]) -> None:
+        """Apply `messages`, in one write. A full disk holds it up, and nothing else."""
+        if not messages:
+            return
+        progress: dict[int, ShardProgress] = {}
+        offsets = {m.partition(): m.offset() + 1 for m in messages if m.error() is None}
+        updates = [update for m in messages if (update := self._judge(m, progress)) is not None]
+        while offsets and not self._stopping.is_set():
+            try:
+                self._parameters.apply(updates, progress, offsets)
+                break
+            except StoreError as error:
+                self._hold(error)
+        else:
+            offsets = {}
+        self._next |= offsets
+        if offsets:
+            self._tell(updates)
+
+    def _judge(self, message: Any, progress: dict[int, ShardProgress]) -> Update | None:
+        """The update, if it is to be applied; `progress` has the shard's new state then."""
+        if message.error() is not None:
+            self._take_error(message)
+            return None
+        where = f"updates, partition {message.partition()}, offset {message.offset()}"
+        try:
+            update = decode(message.value() or b"")
+            self._parameters.tables.check(update)
+        except UpdateError as error:
+            self.refused += 1
+            self._report(f"{where}: {error}")
+            return None
+        before = progress.get(update.shard) or self._parameters.progress.get(update.shard, ShardProgress())
+        verdict, after = follow(before, update)
+        self.counts[verdict] += 1
+        if verdict in (Verdict.REPEAT, Verdict.STALE):
+            return None
+        if verdict is Verdict.GAP:
+            self._report(f"{where}: {after.gap}")
+        progress[update.shard] = after
+        return update
+
+    def _take_error(self, message: Any) -> None:
+        error = message.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._next[message.partition()] = message.offset()
+        else:
+            self._report(f"updates, partition {message.partition()}: {error.str()}")
+
+    def _report(self, sentence: str) -> None:
+        self.last_error = sentence
+        _log.error("%s", sentence)
+
+    def _hold(self, error: StoreError) -> None:
+        self._report(str(error))
+        self._stopping.wait(_RETRY_S)
+        try:
+            self._parameters.reopen()
+        except StoreError as again:
+            self._report(str(again))
+
+    def _tell(self, updates: list[Update]) -> None:
+        """Tell the others what is in the rows now."""
+        marks = {shard: p.marks for shard, p in self._parameters.progress.items()}
+        for update in updates:
+            self._freshness.applied(update, marks)
+            if update.dense is not None:
+                self._dense.want(update.shard, update.dense)
+        if updates:
+            self._apply_lag_s = max(0.0, time.time() - updates[-1].published_ms / 1000)
+
+    def _backlog(self) -> int:
+        """As the broker told last. Other threads must not ask: the client lets one in at a time."""
+        behind = 0
+        for partition, place in self._next.items():
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            behind += max(0, end - place)
+        return behind
+
+    def _is_caught_up(self) -> bool:
+        """Whether everything is applied that the topic held at the start."""
+        behind = sum(max(0, end - self._next[partition]) for partition, end in self._ends.items())
+        self.waiting_for = f"{behind} older messages of `{self._topic}` to be applied"
+        return not behind
