@@ -156,7 +156,7 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("predicted / actual positives", _number(summary["calibration_online"], ".3f")),
         (
             "freshness p50, p99",
-            " , ".join(_number(summary[f"freshness_{p}_ms"], ",.0f", " ms") for p in ("p50", "p99")),
+            ", ".join(_number(summary[f"freshness_{p}_ms"], ",.0f", " ms") for p in ("p50", "p99")),
         ),
         (
             "impressions per second",
