@@ -58,6 +58,7 @@ class Shards:
             )
             for index, address in enumerate(addresses)
         ]
+        self._dense_shapes: dict[str, tuple[int, ...]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -69,9 +70,9 @@ class Shards:
 
     def close(self) -> None:
         """Close all connections."""
-        self._watchdog.close()
         for connection in self._connections:
             connection.close()
+        self._watchdog.close()
 
     def pull(self, ids: Mapping[str, Int64]) -> tuple[dict[str, Float32], dict[str, Float32]]:
         """The rows `float32[n, dim]` of `ids` `int64[n]` by table, and all dense tensors. Read only.
@@ -88,6 +89,7 @@ class Shards:
             assert isinstance(header, wire.RowsHeader)
             rows.append({name: body.float32s((n, dim)) for name, n, dim in header.tables})
             dense |= wire.read_tensors(header.dense, body)
+        self._dense_shapes = {name: tensor.shape for name, tensor in dense.items()}
         return route.gather(rows), dense
 
     def push(self, push: Push) -> None:
@@ -99,6 +101,9 @@ class Shards:
         for name, (ids, gradients) in push.tables.items():
             check_array(ids, f"ids of table {name!r}", np.int64, (None,))
             check_array(gradients, f"gradients of table {name!r}", np.float32, (len(ids), None))
+        # Each shard checks its part; what one would refuse and another apply is found before any is asked.
+        push.check()
+        self._check_dense(push.dense)
         route = _Route.of({name: ids for name, (ids, _) in push.tables.items()}, len(self._connections))
         self._ask([_push_request(part) for part in _split(push, route)])
 
@@ -127,6 +132,14 @@ class Shards:
     def snapshot(self) -> None:
         """Have every shard write a snapshot now, and wait for it."""
         self._on_all(lambda connection: connection.act("snapshot", _SNAPSHOT_TIMEOUT_S))
+
+    def _check_dense(self, gradients: Mapping[str, Float32]) -> None:
+        if gradients.keys() - self._dense_shapes.keys():
+            self.pull({})
+        for name, gradient in gradients.items():
+            if name not in self._dense_shapes:
+                raise ValueError(f"dense tensor {name!r} is unknown: initialize_dense comes first")
+            check_array(gradient, f"gradient of dense tensor {name!r}", np.float32, self._dense_shapes[name])
 
     def _on_all(self, ask: Callable[[Connection], _T]) -> list[_T]:
         with ThreadPoolExecutor(len(self._connections)) as pool:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import orjson
@@ -64,6 +64,10 @@ class Stream:
             return self._reader.read_chunk().app_metadata
         except StopIteration:
             raise ConnectionError("the shard ended the stream") from None
+
+    def close(self) -> None:
+        """End it in order."""
+        self._writer.close()
 
     def cancel(self) -> None:
         """End it from another thread: whoever waits gets an error."""
@@ -125,7 +129,7 @@ class Connection:
         self._epoch: int | None = None
         self._retrying = Retrying(
             retry=retry_if_exception_type(ShardUnavailableError),
-            wait=wait_exponential_jitter(initial=0.05, max=1.0, jitter=0.05),
+            wait=wait_exponential_jitter(multiplier=0.05, max=1.0, jitter=0.05),
             stop=stop_after_delay(reconnect_s),
             reraise=True,
         )
@@ -162,7 +166,10 @@ class Connection:
         return {int(partition): int(position) for partition, position in answer["marks"].items()}
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams that nobody waits for."""
+        while stream := self._idle_stream():
+            with suppress(ShardError), self._guarded(stream):
+                stream.close()
         self._client.close()
 
     def _send(self, request: Request) -> Stream:

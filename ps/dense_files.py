@@ -10,7 +10,7 @@ from pyarrow import fs
 
 from ps.arrays import Float32
 from ps.settings import SyncSettings
-from ps.tensor_files import filesystem, sha256_of, write_tensors
+from ps.tensor_files import absolute_url, filesystem, sha256_of, write_tensors
 from ps.updates import DenseReference
 
 DENSE_FILES_KEPT: Final = 32
@@ -22,7 +22,8 @@ class DenseFiles:
     def __init__(self, url: str, shard: int, kept: int = DENSE_FILES_KEPT) -> None:
         self._files, root = filesystem(url)
         self._root = f"{root.rstrip('/')}/dense/shard-{shard}"
-        self._url = f"{url.rstrip('/')}/dense/shard-{shard}"
+        self._url = url
+        self._shard = shard
         self._kept = kept
         self._files.create_dir(self._root, recursive=True)
         self._version = max((int(name) for name in self._names()), default=0)
@@ -35,7 +36,8 @@ class DenseFiles:
         for old in sorted(self._names(), key=int)[: -self._kept]:
             self._files.delete_file(f"{self._root}/{old}.parquet")
         digest = sha256_of(self._files, f"{self._root}/{name}")
-        return DenseReference(f"{self._url}/{name}", self._version, digest)
+        url = absolute_url(self._url, "dense", f"shard-{self._shard}", name)
+        return DenseReference(url, self._version, digest)
 
     def _names(self) -> list[str]:
         found = self._files.get_file_info(fs.FileSelector(self._root))

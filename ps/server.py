@@ -18,7 +18,7 @@ from ps.dense_files import DenseFiles
 from ps.metrics import ShardMetrics
 from ps.service import ShardService
 from ps.settings import OptimizerSettings, SyncSettings, TableSettings
-from ps.shard import Shard
+from ps.shard import Shard, ShardBrokenError
 from ps.snapshot import SnapshotError, SnapshotStore
 from ps.sync import UpdatePublisher, kafka_producer
 
@@ -162,15 +162,18 @@ class ShardProcess:
     def _try_snapshot(self) -> bool:
         try:
             self.snapshot()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, ShardBrokenError) as error:
             _log.error("no snapshot was written: %s", error)
             self._metrics.failed_snapshots.inc()
             return False
         return True
 
     def _try_publish(self) -> None:
-        if self._publisher and not self._publisher.publish():
-            self._metrics.failed_publishes.inc()
+        try:
+            if self._publisher and not self._publisher.publish():
+                self._metrics.failed_publishes.inc()
+        except ShardBrokenError as error:
+            _log.error("nothing was published: %s", error)
 
     def _run_every(self, interval_s: float, work: Callable[[], object]) -> None:
         def run() -> None:

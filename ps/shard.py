@@ -12,7 +12,8 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -98,6 +99,7 @@ class Shard:
         self._marks: dict[int, int] = {}
         self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._changed_at: float | None = None
+        self._broken = ""
         self._lock = threading.Lock()
 
     @property
@@ -147,8 +149,8 @@ class Shard:
             return True
 
     def state(self) -> ShardState:
-        """A consistent copy. Pushes wait while it is made, lookups go on."""
-        with self._lock:
+        """A consistent copy. Pushes wait while it is made, lookups go on. Raises ShardBrokenError."""
+        with self._whole():
             return ShardState(
                 tables={name: TableRows(*table.items()) for name, table in self.tables.items()},
                 dense=self._dense.values,
@@ -172,8 +174,8 @@ class Shard:
             self._marks = dict(marks)
 
     def take_changes(self, also: Mapping[str, Int64]) -> Changes:
-        """What changed since the last call, and the newest rows of the ids `also`, by table."""
-        with self._lock:
+        """What changed since the last call, and the newest rows of ids `also`. Raises ShardBrokenError."""
+        with self._whole():
             found = {name: self._newest(name, also.get(name)) for name in self.tables}
             samples = tuple(self._samples)
             self._samples.clear()
@@ -197,6 +199,14 @@ class Shard:
     def changed_at(self) -> float | None:
         """When the first change came that `take_changes` has not taken yet (`time.monotonic`)."""
         return self._changed_at
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Holds the lock over a shard that no push has left half changed."""
+        with self._lock:
+            if self._broken:
+                raise ShardBrokenError(self._broken)
+            yield
 
     def _newest(self, name: str, also: Int64 | None) -> tuple[Int64, Float32, Int64]:
         """Touched ids and `also`: those with a row, their rows, and those without."""
@@ -235,6 +245,13 @@ class Shard:
         return span.next <= mark
 
     def _apply(self, push: Push) -> None:
+        try:
+            self._change(push)
+        except BaseException as error:
+            self._broken = f"shard {self.index} broke in the middle of a push: {error!r}"
+            raise ShardBrokenError(self._broken) from error
+
+    def _change(self, push: Push) -> None:
         for name, (ids, gradients) in push.tables.items():
             self.tables[name].apply_gradients(ids, gradients, push.event_ts_ms)
         self._dense.apply_gradients(push.dense)

@@ -53,6 +53,10 @@ class SnapshotError(Exception):
     """A snapshot that is damaged, or not one of this shard of this job."""
 
 
+class _DamagedError(SnapshotError):
+    """Not what was written."""
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -125,13 +129,13 @@ class SnapshotStore:
         """Fill `shard`, which is empty, from the newest snapshot that is whole; None: there are no snapshots.
 
         A damaged one is passed over, with a sentence in the log. Raises SnapshotError when all are damaged,
-        or when the snapshot is of another job: other seed, tables, number of shards.
+        or when the newest sound one is of a later format or of another job (seed, tables, number of shards).
         """
         paths = sorted(self._committed(), reverse=True)
         for path in paths:
             try:
                 manifest = self._verified_manifest(path)
-            except (SnapshotError, OSError, ValueError) as error:
+            except (_DamagedError, OSError, ValueError) as error:
                 _log.error("snapshot %s is damaged (%s): the one before it is taken", path, error)
                 continue
             _check_fits(manifest, shard, path)
@@ -182,7 +186,7 @@ class SnapshotStore:
         entries = [manifest.dense, manifest.dense_state, *(t.file for t in manifest.tables.values())]
         for entry in entries:
             if sha256_of(self._files, f"{path}/{entry.path}") != entry.sha256:
-                raise SnapshotError(f"{entry.path} has another checksum than the manifest says")
+                raise _DamagedError(f"{entry.path} has another checksum than the manifest says")
         return manifest
 
     def _load(self, path: str, manifest: Manifest, shard: Shard) -> None:
@@ -219,9 +223,12 @@ def _seal(manifest: Manifest) -> bytes:
 def _unseal(data: bytes) -> Manifest:
     sealed = orjson.loads(data)
     if not isinstance(sealed, dict) or _digest(sealed.get("manifest")) != sealed.get("sha256"):
-        raise SnapshotError(f"{MANIFEST} does not match its own checksum")
-    if sealed["manifest"].get("version") != FORMAT_VERSION:
-        raise SnapshotError(f"its format is not version {FORMAT_VERSION}")
+        raise _DamagedError(f"{MANIFEST} does not match its own checksum")
+    version = sealed["manifest"].get("version")
+    if version != FORMAT_VERSION:
+        raise SnapshotError(
+            f"the newest snapshot is of format {version}: this Freshet reads {FORMAT_VERSION}"
+        )
     return Manifest.model_validate(sealed["manifest"])
 
 

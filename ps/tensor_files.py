@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,16 @@ _SCHEMA = pa.schema(
 )
 
 
+def absolute_url(url: str, *below: str) -> str:
+    """`url`, or the file URL of a plain path, with `below` added to its path."""
+    parts = urlsplit(url if "://" in url else Path(url).resolve().as_uri())
+    # What follows the path stays behind it: s3://bucket/path?region=…
+    return parts._replace(path="/".join((parts.path.rstrip("/"), *below))).geturl()
+
+
 def filesystem(url: str) -> tuple[fs.FileSystem, str]:
     """The file system of `url` and the path in it; a plain path means this machine's files."""
-    place = url if "://" in url else Path(url).resolve().as_uri()
-    return fs.FileSystem.from_uri(place)  # type: ignore[no-any-return]
+    return fs.FileSystem.from_uri(absolute_url(url))  # type: ignore[no-any-return]
 
 
 def sha256_of(files: fs.FileSystem, path: str) -> str:

@@ -99,9 +99,11 @@ _HEADER: Final = TypeAdapter[Any](
 
 
 def reserve(header: Header, body_bytes: int) -> tuple[Bytes, Bytes]:
-    """A new frame with `header`, and its body to be filled in."""
+    """A new frame with `header`, and its body to be filled in; raises WireError when it would be too long."""
     text = header.model_dump_json().encode()
     start = _body_start(len(text))
+    if start + body_bytes > MAX_FRAME_BYTES:
+        raise WireError(f"an answer or request of {body_bytes} bytes; {MAX_FRAME_BYTES} are allowed")
     frame = np.empty(start + body_bytes, np.uint8)
     frame[:4] = np.frombuffer(len(text).to_bytes(4, "little"), np.uint8)
     frame[4 : 4 + len(text)] = np.frombuffer(text, np.uint8)

@@ -1,0 +1,155 @@
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from ps.client import Push, Shards, Span
+from ps.metrics import ShardMetrics
+from ps.service import ShardService
+from ps.settings import OptimizerSettings, TableSettings
+from ps.shard import Shard
+from ps.updates import Update, decode
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+TABLES = {
+    "user": TableSettings(dim=3),
+    "item/id": TableSettings(dim=2, optimizer=OptimizerSettings(kind="adam", learning_rate=0.1)),
+    "hour": TableSettings(dim=1, optimizer=OptimizerSettings(kind="sgd")),
+}
+
+
+@pytest.fixture
+def make_shard() -> Callable[..., Shard]:
+    def make(index: int = 0, shards: int = 1, **options: Any) -> Shard:
+        settings = {"tables": TABLES, "dense_optimizer": OptimizerSettings(kind="adam"), "seed": 7} | options
+        return Shard(index, shards, **settings)
+
+    return make
+
+
+@pytest.fixture
+def make_push() -> Callable[..., Push]:
+    """A push of [first, next) of partition 0 with a gradient for `ids` of table user."""
+
+    def make(first: int, next_: int, ids: list[int] = (), partition: int = 0, **fields: Any) -> Push:
+        array = np.array(ids, np.int64)
+        tables = {"user": (array, np.ones((len(array), 3), np.float32))}
+        return Push(**({"spans": (Span(partition, first, next_),), "tables": tables} | fields))
+
+    return make
+
+
+@pytest.fixture
+def contents() -> Callable[[Shard], Any]:
+    """All that a shard holds, as plain values to compare."""
+
+    def read(shard: Shard) -> Any:
+        state = shard.state()
+        rows = {
+            name: sorted(
+                zip(t.ids.tolist(), t.rows.tolist(), t.last_update_ms.tolist(), t.count.tolist(), strict=True)
+            )
+            for name, t in state.tables.items()
+        }
+        dense = {name: tensor.tolist() for name, tensor in state.dense.items()}
+        optimizer = {n: {k: v.tolist() for k, v in parts.items()} for n, parts in state.dense_state.items()}
+        return rows, dense, optimizer, dict(state.marks)
+
+    return read
+
+
+@dataclass
+class Served:
+    """Shards in this process, behind real sockets."""
+
+    shards: list[Shard]
+    services: list[ShardService]
+    addresses: list[str]
+    broken: list[int] = field(default_factory=list)
+
+    def stop(self) -> None:
+        for service in self.services:
+            service.shutdown()
+            # Arrow never lets go of a service; the shard and its native tables must not hang on it.
+            vars(service).clear()
+
+    def start(self, index: int) -> ShardService:
+        shard = self.shards[index]
+        actions = {
+            "marks": lambda: {"epoch": self.services[index]._epoch, "marks": shard.marks()},
+            "status": lambda: {"index": shard.index},
+        }
+        return ShardService(
+            "grpc://127.0.0.1:0", shard, 100, ShardMetrics(shard), actions, lambda: self.broken.append(index)
+        )
+
+    def live_anew(self, index: int) -> None:
+        """As if the shard had restarted with all it knew."""
+        self.services[index]._epoch += 1
+
+
+@pytest.fixture
+def serve(make_shard) -> Iterator[Callable[..., Served]]:
+    with ExitStack() as stack:
+
+        def start(shards: int = 1) -> Served:
+            served = Served([make_shard(i, shards) for i in range(shards)], [], [])
+            served.services = [served.start(i) for i in range(shards)]
+            served.addresses = [f"127.0.0.1:{s.port}" for s in served.services]
+            stack.callback(served.stop)
+            return served
+
+        yield start
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Shards]]:
+    with ExitStack() as stack:
+        yield lambda addresses, **options: stack.enter_context(Shards(addresses, **options))
+
+
+class MemoryBroker:
+    """A producer whose broker is a list, and which fails when told to."""
+
+    @dataclass
+    class Message:
+        value: bytes
+        at: int
+
+        def partition(self) -> int:
+            return 0
+
+        def offset(self) -> int:
+            return self.at
+
+    def __init__(self) -> None:
+        self.log: list[Update] = []
+        self.sizes: list[int] = []
+        self.failures: Iterator[str | None] = itertools.repeat(None)
+        self._queue: list[Any] = []
+
+    def produce(self, topic: str, *, value: bytes, key: str, on_delivery: Callable[[Any, Any], None]) -> None:
+        self._queue.append((value, on_delivery))
+
+    def flush(self, timeout: float) -> int:
+        queue, self._queue = self._queue, []
+        for value, on_delivery in queue:
+            failure = next(self.failures)
+            if failure is None or failure == "acknowledgement lost":
+                self.log.append(decode(value))
+                self.sizes.append(len(value))
+            on_delivery(failure, None if failure else self.Message(value, len(self.log) - 1))
+        return 0
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return MemoryBroker()
