@@ -133,6 +133,7 @@ def add_errors(app: FastAPI, metrics: ReplicaMetrics) -> None:
         return _json(_error("the client has gone", "body", "a whole body"), 400)
 
     async def internal(request: Request, error: Exception) -> Response:
+        metrics.failed.inc()
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return _json(_error("internal error, see the replica's log", request.url.path, "no such error"), 500)
 

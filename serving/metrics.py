@@ -27,6 +27,9 @@ class ReplicaMetrics:
         self.refused = self._counter(
             "freshet_replica_refused_requests_total", "Requests answered with an error."
         )
+        self.failed = self._counter(
+            "freshet_replica_failed_requests_total", "Requests that broke the replica."
+        )
         self.request = self._histogram(
             "freshet_replica_request_seconds", "Time to answer a prediction.", _REQUEST_BUCKETS_S
         )

@@ -92,7 +92,6 @@ def serve(
     dense = DenseLoader(parameters.replace_dense)
     consumer = UpdatesConsumer(
         name=f"freshet-replica-{index}",
-        shards=updates.shards,
         bootstrap=updates.bootstrap,
         kafka_client=updates.kafka_client,
         topic=updates.topic,

@@ -9,7 +9,7 @@ import orjson
 from pipelines.schema import ExampleSchema
 
 Request = dict[str, Any]
-"""A body that was read: `items`, and perhaps `request_id`, `user` and `context`."""
+"""A body that was read: `user`, `context`, `items`, and perhaps `request_id`."""
 
 _INT64: Final = range(-(1 << 63), 1 << 63)
 _FLOAT32_MAX: Final = 3.4028235e38
@@ -56,7 +56,9 @@ class RequestReader:
         if not isinstance(request.get("request_id"), str | None):
             raise _wrong("request_id", request["request_id"], "a string")
         for origin in ("user", "context"):
-            self._check_object(origin, request.get(origin) or {}, self._checks[origin])
+            if request.get(origin) is None:
+                request[origin] = {}
+            self._check_object(origin, request[origin], self._checks[origin])
         self._check_items(request.get("items"))
         return request
 

@@ -50,6 +50,7 @@ class Scoring:
         """The body of the answer to each of `requests`: all are scored in one go."""
         # Taken before the rows are read: what arrives in between counts for the next batch.
         taken = self._freshness.take()
+        self._metrics.batch_requests.observe(len(requests))
         try:
             answers = self._answer(requests)
         except BaseException:

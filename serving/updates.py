@@ -29,7 +29,6 @@ class UpdatesConsumer(threading.Thread):
         self,
         *,
         name: str,
-        shards: int,
         bootstrap: str,
         kafka_client: Mapping[str, str],
         topic: str,
@@ -40,7 +39,6 @@ class UpdatesConsumer(threading.Thread):
         super().__init__(name="updates", daemon=True)
         self._client = {"bootstrap.servers": bootstrap, **kafka_client}
         self._group = name
-        self._shards = shards
         self._topic = topic
         self._parameters = parameters
         self._dense = dense

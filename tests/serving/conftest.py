@@ -180,18 +180,24 @@ class Replica:
         return status
 
 
-@pytest.fixture
-def start_replica(broker, topic, tmp_path) -> Iterator[Callable[[], Replica]]:
-    """Starts a replica on this test's topic; its state stays from one start to the next."""
+@pytest.fixture(scope="module")
+def launch(broker) -> Iterator[Callable[[str, Path], Replica]]:
+    """Starts a replica on a topic, with its state in a directory."""
     replicas = []
 
-    def start() -> Replica:
+    def launch(topic: str, directory: Path) -> Replica:
         script = Path(__file__).with_name("fake_replica.py")
-        arguments = [str(tmp_path / "state"), broker.address, topic, "127.0.0.1:0"]
-        replicas.append(Replica([sys.executable, str(script), *arguments], tmp_path / "replica.log"))
+        arguments = [str(directory / "state"), broker.address, topic, "127.0.0.1:0"]
+        replicas.append(Replica([sys.executable, str(script), *arguments], directory / "replica.log"))
         return replicas[-1]
 
-    yield start
+    yield launch
     for replica in replicas:
         if replica.process.poll() is None:
             replica.kill()
+
+
+@pytest.fixture
+def start_replica(launch, topic, tmp_path) -> Callable[[], Replica]:
+    """Starts a replica on this test's topic; its state stays from one start to the next."""
+    return lambda: launch(topic, tmp_path)

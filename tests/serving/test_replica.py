@@ -8,6 +8,8 @@ import pytest
 
 from ps.updates import Sample
 
+pytestmark = pytest.mark.stack
+
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))

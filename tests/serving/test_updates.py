@@ -1,0 +1,152 @@
+"""The consumer, in this process, against a broker over sockets."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ps.updates import Sample, encode
+from serving.dense import DenseLoader
+from serving.freshness import Freshness
+from serving.parameters import Parameters
+from serving.progress import Verdict
+from serving.store import StoreError
+from serving.updates import UpdatesConsumer
+
+
+@pytest.fixture
+def start(broker, topic, fake, tmp_path):
+    """Starts a consumer on the state of the one before, which it stops."""
+    running = []
+
+    def stop():
+        while running:
+            consumer = running.pop()
+            consumer.stop()
+            consumer.parameters.close()
+
+    def start(**changes) -> UpdatesConsumer:
+        stop()
+        arguments = {"seed": fake.SEED, "topic": topic, "tables": fake.TABLES, **changes}
+        parameters = Parameters(
+            tmp_path / "state", arguments["tables"], arguments["seed"], fake.INITIAL_DENSE
+        )
+        freshness = Freshness(shards=2)
+        consumer = UpdatesConsumer(
+            name="test",
+            bootstrap=broker.address,
+            kafka_client={},
+            topic=arguments["topic"],
+            parameters=parameters,
+            dense=DenseLoader(parameters.replace_dense),
+            freshness=freshness,
+        )
+        consumer.parameters, consumer.freshness = parameters, freshness
+        consumer.start()
+        running.append(consumer)
+        return consumer
+
+    yield start
+    stop()
+
+
+@pytest.fixture
+def item_row(until):
+    def wait(consumer, row_id, value):
+        ids = np.array([row_id])
+        until(
+            lambda: consumer.parameters.tables.lookup({"item_id": ids})["item_id"][0, 0] == value,
+            f"row {row_id} is {value}",
+        )
+
+    return wait
+
+
+def test_a_repeated_update_is_skipped(start, shards, item_row, until):
+    consumer = start()
+    first = shards[0].publish({"item_id": {1: 1}})
+    shards[0].publish({"item_id": {1: 2}})
+    shards[0].send(first)
+    shards[0].publish({"item_id": {2: 3}})
+    item_row(consumer, 2, 3)
+    item_row(consumer, 1, 2)
+    assert consumer.counts[Verdict.REPEAT] == 1
+    assert consumer.counts[Verdict.NEXT] == 3
+
+
+def test_what_makes_no_sense_is_counted_told_and_leaves_a_gap(start, shards, broker, topic, item_row):
+    consumer = start()
+    good = shards[0].update({"item_id": {1: 1}})
+    broker.send(topic, encode(good)[:-1] + b"?")
+    broker.send(topic, b"")
+    shards[0].publish({"nobody": {1: 1}})
+    shards[0].publish({"item_id": {2: 3}})
+    item_row(consumer, 2, 3)
+    assert consumer.refused == 3
+    assert consumer.counts[Verdict.GAP] == 1
+    assert "updates 1 to 2 are missing" in consumer.parameters.progress[0].gap
+    assert "updates 1 to 2 are missing" in consumer.last_error
+    item_row(consumer, 1, 0)
+
+
+def test_rows_of_another_width_are_refused(start, shards, until):
+    consumer = start()
+    update = shards[0].update()
+    update.rows["item_id"] = (np.array([1]), np.zeros((1, 3), np.float32))
+    shards[0].send(update)
+    until(lambda: "rows of 3 floats, here they have 1" in (consumer.last_error or ""), "told")
+
+
+def test_the_next_consumer_reads_on_where_the_last_one_stopped(start, shards, item_row):
+    consumer = start()
+    shards[1].publish({"item_id": {1: 1}})
+    item_row(consumer, 1, 1)
+    consumer = start()
+    item_row(consumer, 1, 1)
+    shards[1].publish({"item_id": {2: 2}})
+    item_row(consumer, 2, 2)
+    assert consumer.counts == {Verdict.NEXT: 1, Verdict.REPEAT: 0, Verdict.STALE: 0, Verdict.GAP: 0}
+
+
+@pytest.mark.parametrize("change", ["seed", "tables"])
+def test_state_of_another_job_is_read_anew(start, shards, item_row, fake, change):
+    shards[1].publish({"item_id": {1: 1}})
+    item_row(start(), 1, 1)
+    other = {"seed": 2, "tables": {**fake.TABLES, "more": fake.TABLES["item_id"]}}
+    consumer = start(**{change: other[change]})
+    item_row(consumer, 1, 1)
+    assert consumer.counts[Verdict.NEXT] == 1
+
+
+def test_state_of_another_topic_is_dropped(start, shards, item_row, broker, until):
+    shards[1].publish({"item_id": {1: 1}})
+    item_row(start(), 1, 1)
+    consumer = start(topic=broker.make_topic("updates-made-anew"))
+    until(lambda: consumer.caught_up, "caught up")
+    item_row(consumer, 1, 0)
+    assert consumer.parameters.progress == {}
+
+
+def test_a_full_disk_holds_updates_up_and_loses_none(start, shards, item_row, monkeypatch, until):
+    consumer = start()
+    until(lambda: consumer.caught_up, "caught up")
+    write, tries = consumer.parameters.store.write, itertools.count(1)
+
+    def fail_first(*arguments):
+        if next(tries) == 1:
+            raise StoreError("no space left")
+        write(*arguments)
+
+    monkeypatch.setattr(consumer.parameters.store, "write", fail_first)
+    shards[0].publish({"item_id": {1: 1}})
+    item_row(consumer, 1, 1)
+    assert next(tries) > 2
+
+
+def test_samples_read_from_the_past_are_not_measured(start, shards, until):
+    sample = Sample(0, 4, 1)
+    for shard in shards:
+        shard.publish(marks={0: 5}, samples=(sample,))
+    consumer = start()
+    until(lambda: consumer.caught_up, "caught up")
+    assert not len(consumer.freshness.take())
