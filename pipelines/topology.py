@@ -15,7 +15,7 @@ The cluster needs the Kafka connector and flink-python on its class path (`flink
 import math
 from typing import Final
 
-from pyflink.common import Types
+from pyflink.common import Configuration, Types
 from pyflink.common.typeinfo import RowTypeInfo
 from pyflink.datastream import DataStream, KeyedStream, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
@@ -35,6 +35,8 @@ def build(env: StreamExecutionEnvironment, job: JoinJob) -> None:
     env.set_parallelism(job.joiner.parallelism)
     env.set_max_parallelism(MAX_PARALLELISM)
     env.enable_checkpointing(job.joiner.checkpoint_interval_ms)
+    # An operator without a uid would be refused here, instead of losing its state at some later upgrade.
+    env.configure(Configuration().set_string("pipeline.auto-generate-uids", "false"))
     tables = StreamTableEnvironment.create(env)
     tables.get_config().set("table.exec.uid.generation", "ALWAYS")
     topics = job.kafka.topics
@@ -54,6 +56,7 @@ def _arrivals(
     The key is the request id in base64: a text that is no valid Unicode must not reach the bridge to Python.
     A record without one has no business with others; it is keyed by its offset.
     """
+    _name_operators(tables, table)
     tables.execute_sql(_source(job, table, topic))
     request_id = f"TO_BASE64(JSON_VALUE({_TEXT}, '$.request_id'))"
     logged_ts_ms = "EXTRACT(EPOCH FROM logged_at) * 1000 + EXTRACT(MILLISECOND FROM logged_at)"
@@ -119,16 +122,33 @@ def _keyed(arrivals: DataStream) -> KeyedStream:
 
 def _write(tables: StreamTableEnvironment, job: JoinJob) -> None:
     topics = job.kafka.topics
-    tables.execute_sql(_sink(job, "examples", topics.examples, ""))
-    headers = ", headers MAP<STRING NOT NULL, BYTES> METADATA"
-    tables.execute_sql(_sink(job, "dead_letters", topics.dead_letters, headers))
-    inserts = tables.create_statement_set()
-    inserts.add_insert_sql("INSERT INTO examples SELECT `key`, `value` FROM joined WHERE reason IS NULL")
-    inserts.add_insert_sql(
-        """INSERT INTO dead_letters SELECT `key`, `value`, MAP['topic', topic, 'partition', `partition`,
-            'offset', `offset`, 'reason', reason, 'detail', detail] FROM joined WHERE reason IS NOT NULL"""
+    _insert(
+        tables, "examples", _sink(job, "examples", topics.examples, ""), "`key`, `value`", "reason IS NULL"
     )
+    headers = """MAP['topic', topic, 'partition', `partition`, 'offset', `offset`,
+        'reason', reason, 'detail', detail]"""
+    _insert(
+        tables,
+        "dead_letters",
+        _sink(job, "dead_letters", topics.dead_letters, ", headers MAP<STRING NOT NULL, BYTES> METADATA"),
+        f"`key`, `value`, {headers}",
+        "reason IS NOT NULL",
+    )
+
+
+def _insert(
+    tables: StreamTableEnvironment, table: str, definition: str, columns: str, condition: str
+) -> None:
+    _name_operators(tables, table)
+    tables.execute_sql(definition)
+    inserts = tables.create_statement_set()
+    inserts.add_insert_sql(f"INSERT INTO {table} SELECT {columns} FROM joined WHERE {condition}")
     inserts.attach_as_datastream()
+
+
+def _name_operators(tables: StreamTableEnvironment, table: str) -> None:
+    """The uids of the operators around a table. Flink's own would be numbers that shift with every change."""
+    tables.get_config().set("table.exec.uid.format", f"{table}-<transformation>")
 
 
 def _sink(job: JoinJob, table: str, topic: str, more_columns: str) -> str:
