@@ -90,8 +90,8 @@ class UpdatesConsumer(threading.Thread):
                 self._start_reading()
                 return True
             except (KafkaException, StoreError) as error:
-                self.last_error = str(error)
-                _log.info("waiting for %s: %s", self.waiting_for, error)
+                self.last_error = _sentence(error)
+                _log.info("waiting for %s: %s", self.waiting_for, self.last_error)
                 self._stopping.wait(_RETRY_S)
         return False
 
@@ -229,3 +229,7 @@ class UpdatesConsumer(threading.Thread):
         behind = sum(max(0, end - self._next[partition]) for partition, end in self._ends.items())
         self.waiting_for = f"{behind} older messages of `{self._topic}` to be applied"
         return not behind
+
+
+def _sentence(error: KafkaException | StoreError) -> str:
+    return str(error) if isinstance(error, StoreError) else str(error.args[0].str())
