@@ -1,9 +1,10 @@
 """What happens to a request and its actions: the join itself, without Flink, clock or I/O.
 
 Each (item, label) is resolved exactly once: with 1 as soon as an action of the label has met its request,
-with 0 when the label's window closes without one. Event time decides: a window of a request at `ts` takes
-actions up to `ts + window`, and closes when the watermark says that no such action can come any more. So the
-result does not depend on the order of arrival as long as events come within `out_of_order_s`.
+with 0 when the label's window closes without one. Event time decides: an action counts when it is at most one
+window away from its request (before it, too: two clocks wrote them), and a window closes when the watermark
+says that no such action can come any more. So the result does not depend on the order of arrival as long as
+events come within `out_of_order_s`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -164,13 +165,15 @@ class JoinLogic:
             step.count("positives")
         elif any((position, label.id) in state.positives for label in labels):
             step.count("duplicates")
+        elif action.ts_ms < state.ts_ms:
+            step.bury(arrival, "orphan", f"{state.ts_ms - action.ts_ms} ms before its request")
         else:
             step.bury(arrival, "late", f"{action.ts_ms - state.ts_ms} ms after its request, after its window")
 
     def _takes(self, state: Waiting, position: int, action: Action, label: Label) -> bool:
-        closes_ms = state.ts_ms + label.window_ms
-        is_open = state.closed_through_ms < closes_ms and action.ts_ms <= closes_ms
-        return is_open and (position, label.id) not in state.positives
+        is_open = state.closed_through_ms < state.ts_ms + label.window_ms
+        is_near = abs(action.ts_ms - state.ts_ms) <= label.window_ms
+        return is_open and is_near and (position, label.id) not in state.positives
 
     def _keep(self, step: Step, state: Early | None, action: Action, arrival: Arrival) -> None:
         """Lets an action wait for its request; of two of the same kind the earlier one counts."""

@@ -1,0 +1,106 @@
+"""Flink in a few lines: keyed state as bytes, event-time timers, a watermark."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipelines.join import state as states
+from pipelines.join.intake import Arrival, Intake
+from pipelines.join.logic import DeadLetter, JoinLogic, Ready
+from pipelines.records import Action
+from pipelines.settings import JoinJob
+
+FOREVER_MS = 1 << 60
+NOW_MS = 1_764_000_000_000
+
+
+@dataclass
+class Cluster:
+    """Runs the logic on records, one after the other. Nothing outlives a step but bytes."""
+
+    job: JoinJob
+    watermark_ms: int = -(1 << 60)
+    state: dict[str, bytes] = field(default_factory=dict)
+    timers: set[tuple[int, str]] = field(default_factory=set)
+    output: list[Ready | DeadLetter] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        self.intake = Intake(self.job)
+        self.logic = JoinLogic(self.job)
+
+    def send(self, value: bytes, *, is_action: bool = False) -> None:
+        """A record arrives; its Kafka timestamp is that of its event."""
+        self.offset += 1
+        ts_ms = self.intake.read(Arrival(is_action, b"k", value, 0, 0, 0), FOREVER_MS).ts_ms
+        arrival = Arrival(is_action, b"k", value, 0, self.offset, ts_ms)
+        event = self.intake.read(arrival, NOW_MS)
+        before = self._read(event.request_id)
+        if isinstance(event, Action):
+            step = self.logic.on_action(before, event, arrival, lambda: self.watermark_ms, NOW_MS)
+        else:
+            step = self.logic.on_features(before, event, arrival, self.watermark_ms, NOW_MS)
+        self._apply(event.request_id, step)
+
+    def advance(self, watermark_ms: int) -> None:
+        """Event time goes on; due timers fire, those they set included."""
+        self.watermark_ms = max(self.watermark_ms, watermark_ms)
+        while due := sorted(timer for timer in self.timers if timer[0] <= self.watermark_ms):
+            timestamp_ms, key = due[0]
+            self.timers.remove(due[0])
+            self._apply(key, self.logic.on_timer(self._read(key), timestamp_ms, NOW_MS))
+
+    def finish(self) -> None:
+        """Every window closes."""
+        self.advance(FOREVER_MS)
+
+    @property
+    def examples(self) -> list:
+        """All examples so far, in order."""
+        return [each for ready in self.output if isinstance(ready, Ready) for each in ready.examples]
+
+    @property
+    def sampled_away(self) -> int:
+        return sum(ready.sampled_away for ready in self.output if isinstance(ready, Ready))
+
+    @property
+    def dead(self) -> list[tuple[str, int]]:
+        """(reason, offset) of the dead letters so far."""
+        return [(each.reason, each.arrival.offset) for each in self.output if isinstance(each, DeadLetter)]
+
+    @property
+    def resolved(self) -> Counter:
+        """How often each (request, item, label, value) was resolved."""
+        return Counter(
+            (each.request_id, each.item_id, label, each.labels[label])
+            for each in self.examples
+            for label, mask in each.masks.items()
+            if mask
+        )
+
+    def _read(self, key: str):
+        data = self.state.get(key)
+        return None if data is None else states.decode(data)
+
+    def _apply(self, key: str, step) -> None:
+        if step.state is None:
+            self.state.pop(key, None)
+        else:
+            self.state[key] = states.encode(step.state)
+        if step.timer_ms is not None:
+            self.timers.add((step.timer_ms, key))
+        self.output += step.output
+        self.counts.update(step.counts)
+
+
+@pytest.fixture(scope="session")
+def make_cluster(make_job):
+    """`make_cluster(rate=…)`: a cluster of one, without data."""
+    return lambda rate=1.0: Cluster(make_job(rate))
+
+
+@pytest.fixture
+def cluster(make_cluster) -> Cluster:
+    return make_cluster()
