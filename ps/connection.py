@@ -237,9 +237,15 @@ class Connection:
         except _LOST as error:
             if stream.cancelled:
                 raise self._timeout(self._timeout_s) from error
-            # Other idle streams went down with this one.
-            self._idle.clear()
+            self._drop(stream)
             raise self._unavailable(error) from error
+
+    def _drop(self, stream: Stream | None) -> None:
+        """Close a broken stream and the idle ones that broke with it, before Arrow complains on stderr."""
+        while stream is not None:
+            with suppress(*_LOST):
+                stream.close()
+            stream = self._idle_stream()
 
     def _timeout(self, timeout_s: float) -> ShardTimeoutError:
         return ShardTimeoutError(f"{self.name} did not answer within {timeout_s:g} s")

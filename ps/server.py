@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -19,7 +20,7 @@ from ps.metrics import ShardMetrics
 from ps.service import ShardService
 from ps.settings import OptimizerSettings, SyncSettings, TableSettings
 from ps.shard import Shard, ShardBrokenError
-from ps.snapshot import SnapshotError, SnapshotStore
+from ps.snapshot import Manifest, SnapshotError, SnapshotStore
 from ps.sync import UpdatePublisher, kafka_producer
 
 _log: Final = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def run_shard(
             index, shards, tables, dense_optimizer, seed, initial_capacity_rows=initial_capacity_rows
         )
         store = SnapshotStore(snapshots_url, index, keep)
-        epoch = _restore(shard, store) if resume else _now_ms()
+        restored = store.restore(shard) if resume else None
+        epoch = _begin(shard, restored)
         metrics = ShardMetrics(shard)
         publisher = None
         if bootstrap is not None:
@@ -68,6 +70,9 @@ def run_shard(
                 shard, producer, updates_topic, sync, dense_files, epoch, metrics.published_rows.inc
             )
         process = ShardProcess(shard, epoch, store, publisher, metrics, stop)
+        if restored is None:
+            # An empty shard is worth a snapshot: a restart must not find only those of an older life.
+            process.snapshot()
         process.start(address, metrics_address, sync.interval_s, snapshot_interval_s)
     except (SnapshotError, OSError, KafkaException) as error:
         raise SystemExit(f"shard {index}: {error}") from error
@@ -109,8 +114,6 @@ class ShardProcess:
         self, address: str, metrics_address: str | None, publish_interval_s: float, snapshot_interval_s: float
     ) -> None:
         """Serve, and say so on stdout."""
-        # The beginning of this life is a snapshot too: a restart must not find only those of an older life.
-        self.snapshot()
         actions = {"marks": self.marks, "status": self.status, "snapshot": self.snapshot}
         service = ShardService(
             f"grpc://{address}", self._shard, self._epoch, self._metrics, actions, self._break
@@ -195,16 +198,14 @@ class ShardProcess:
         return time.monotonic() - self._snapshot_at
 
 
-def _restore(shard: Shard, store: SnapshotStore) -> int:
-    """Restore the newest snapshot, if there is one; the epoch of the life that begins."""
-    manifest = store.restore(shard)
-    if manifest is None:
-        _log.info("there is no snapshot: shard %d starts empty", shard.index)
+def _begin(shard: Shard, restored: Manifest | None) -> int:
+    """The epoch of the life that begins: later than any before."""
+    if restored is None:
+        _log.info("shard %d starts empty", shard.index)
         return _now_ms()
-    _log.info(
-        "shard %d goes on from the snapshot of %d, marks %s", shard.index, manifest.created_ms, manifest.marks
-    )
-    return max(manifest.epoch + 1, _now_ms())
+    when = datetime.fromtimestamp(restored.created_ms / 1000).isoformat(" ", "seconds")
+    _log.info("shard %d goes on from the snapshot of %s, marks %s", shard.index, when, restored.marks)
+    return max(restored.epoch + 1, _now_ms())
 
 
 def _check_free(address: str) -> None:

@@ -1,7 +1,12 @@
 import itertools
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +24,7 @@ from ps.updates import Update, decode
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+ROOT = Path(__file__).parents[2]
 TABLES = {
     "user": TableSettings(dim=3),
     "item/id": TableSettings(dim=2, optimizer=OptimizerSettings(kind="adam", learning_rate=0.1)),
@@ -153,3 +159,102 @@ class MemoryBroker:
 @pytest.fixture
 def broker() -> MemoryBroker:
     return MemoryBroker()
+
+
+RUN_SHARD = """
+import sys, orjson
+from ps.server import run_shard
+from ps.settings import OptimizerSettings, SyncSettings, TableSettings
+o = orjson.loads(sys.argv[1])
+o["tables"] = {name: TableSettings(**t) for name, t in o["tables"].items()}
+run_shard(**o | {"dense_optimizer": OptimizerSettings(kind="adam"), "sync": SyncSettings(**o["sync"])})
+"""
+
+
+class ShardProcess:
+    """A real process of a shard, at an address that stays its own."""
+
+    def __init__(self, options: dict[str, Any], log: Path) -> None:
+        self.options = options
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+        self.metrics = ""
+
+    @property
+    def address(self) -> str:
+        return self.options["address"]
+
+    def start(self, **options: Any) -> "ShardProcess":
+        self.options |= options
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                self._arguments({}), stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT
+            )
+        ready = self._process.stdout.readline()
+        assert ready, self.log()
+        self.options["address"] = json.loads(ready)["address"]
+        self.metrics = json.loads(ready)["metrics"]
+        return self
+
+    def fail(self, **options: Any) -> str:
+        """What another process says that can't start with these options."""
+        failed = subprocess.run(
+            self._arguments(options), capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
+        )
+        assert failed.returncode == 1
+        assert failed.stdout == ""
+        return failed.stderr
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """The exit status after SIGTERM."""
+        return self._end(signal.SIGTERM)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def _arguments(self, options: dict[str, Any]) -> list[str]:
+        return [sys.executable, "-c", RUN_SHARD, json.dumps(self.options | options)]
+
+    def _end(self, number: int) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(number)
+        status = self._process.wait(30)
+        self._process.stdout.close()
+        self._process = None
+        return status
+
+
+@pytest.fixture
+def shard_processes(tmp_path) -> Iterator[Callable[..., list[ShardProcess]]]:
+    """Starts the processes of some shards with one table, `user`."""
+    with ExitStack() as stack:
+
+        def start(shards: int, **options: Any) -> list[ShardProcess]:
+            settings = {
+                "shards": shards,
+                "address": "127.0.0.1:0",
+                "metrics_address": "127.0.0.1:0",
+                "tables": {"user": {"dim": 3}},
+                "seed": 7,
+                "sync": {"interval_s": 0.2},
+                "snapshots_url": str(tmp_path),
+                "snapshot_interval_s": 3600,
+                "keep": 3,
+                "bootstrap": None,
+                "kafka_client": {},
+                "updates_topic": "updates",
+                "resume": False,
+            }
+            processes = [
+                ShardProcess(settings | {"index": i} | options, tmp_path / f"{i}.log") for i in range(shards)
+            ]
+            for process in processes:
+                stack.callback(process.kill)
+                process.start()
+            return processes
+
+        yield start
