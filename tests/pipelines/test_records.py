@@ -1,5 +1,7 @@
 """Raw events: what is read, what is refused, and with which sentence."""
 
+import contextlib
+
 import orjson
 import pytest
 from hypothesis import given
@@ -117,7 +119,5 @@ def test_an_action_that_is_not_as_documented_is_refused(action_event, changes, s
 @given(st.binary() | st.dictionaries(st.sampled_from(KEYS), JSON).map(orjson.dumps))
 def test_whatever_comes_is_read_or_refused_and_nothing_else(job, data):
     for decode in (lambda: decode_request(data, job.schema_), lambda: decode_action(data)):
-        try:
-            decode()
-        except MalformedEvent as refusal:
-            assert refusal.detail
+        with contextlib.suppress(MalformedEvent):
+            assert decode().ts_ms is not None
