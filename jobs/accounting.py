@@ -18,7 +18,7 @@ from confluent_kafka import Message
 
 from jobs.outcomes import Outcomes
 from jobs.spec import Job
-from jobs.topics import committed
+from jobs.topics import JoinerOffsets
 from pipelines.records import Action, MalformedEvent, Request, decode_action, decode_request
 
 Place = tuple[int, int]
@@ -117,7 +117,9 @@ def read_actions(messages: Iterable[Message], dead: Letters, job: Job, inputs: I
 
 def reading_of(job: Job, topic: str) -> Callable[[Place], bool]:
     """Says of an event of `topic` whether the joiner has read it; without its commits, that it has."""
-    offsets = committed(job, topic, f"{job.name}-joiner")
+    joiner = JoinerOffsets(job, topic)
+    offsets = joiner.read()
+    joiner.close()
     return lambda place: place[1] < offsets.get(place[0], math.inf)
 
 

@@ -30,15 +30,21 @@ def partitions_of(client: Consumer | Producer, topic: str) -> list[int]:
     return sorted(metadata.partitions)
 
 
-def committed(job: Job, topic: str, group: str) -> dict[int, int]:
-    """The offset up to which `group` has read each partition; partitions it never committed are left out."""
-    consumer = Consumer({**_settings(job), "group.id": group})
-    try:
-        partitions = [TopicPartition(topic, number) for number in partitions_of(consumer, topic)]
-        found = consumer.committed(partitions, timeout=CONNECT_S)
+class JoinerOffsets:
+    """Follows how far the joiner has read a topic, without being a member of its group."""
+
+    def __init__(self, job: Job, topic: str) -> None:
+        self._consumer = Consumer({**_settings(job), "group.id": f"{job.name}-joiner"})
+        self._partitions = [TopicPartition(topic, number) for number in partitions_of(self._consumer, topic)]
+
+    def read(self) -> dict[int, int]:
+        """The next offset by partition, as last committed; partitions without a commit are left out."""
+        found = self._consumer.committed(self._partitions, timeout=CONNECT_S)
         return {each.partition: each.offset for each in found if each.offset >= 0}
-    finally:
-        consumer.close()
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._consumer.close()
 
 
 def _settings(job: Job) -> dict[str, object]:

@@ -2,94 +2,67 @@
 
 Without a bound a replay at full speed would ask faster than the joiner joins; the scores would then come
 from ever older parameters, and the comparison with a model that learns as things happen would be lost. So
-the newest request that has come out of the joiner is watched (the `examples` topic, keys only), and what
-the trainer has not yet read (its metric). Asking pauses while more than `LIMIT` impressions are under way:
-at 800 impressions a second that is 2 seconds, of which the joiner's checkpoint is one.
+what the joiner has done with (its committed offsets; examples become visible in the same moment) and what
+the trainers have not read yet (their metric) are watched. Asking pauses while more than `LIMIT_PER_S`
+requests per second of the joiner's checkpoint interval are under way: at 800 requests a second these are 2
+seconds of them.
 """
 
 import asyncio
 import time
-import uuid
+from collections.abc import Mapping
 
 import aiohttp
-from confluent_kafka import Consumer, TopicPartition
 
 from jobs.spec import Job
-from jobs.topics import partitions_of
+from jobs.topics import JoinerOffsets
 
-LIMIT = 1600
-"""Impressions under way at most, while the joiner moves."""
-STUCK_S = 2.0
-"""When nothing moved for so long the limit is raised by half: some windows hold more than it."""
+LIMIT_PER_S = 1600
+"""Requests under way at most, per second of the checkpoint interval, of which a second at least."""
 POLL_S = 0.05
 SCRAPE_S = 0.5
+STUCK_S = 60.0
+"""A joiner that has not moved for so long holds nobody back any more: it will have to catch up."""
 BACKLOG = "freshet_trainer_backlog_messages"
 
 
 class Leash:
-    """Follows the `examples` topic and the trainers; `wait` returns when traffic may go on."""
+    """Compares what was written with what was joined and learnt; `is_short` says that traffic must wait."""
 
     def __init__(self, job: Job) -> None:
-        topic = job.kafka.topics.examples
-        self._consumer = Consumer(
-            {
-                **job.kafka.client,
-                "bootstrap.servers": job.kafka.bootstrap,
-                "group.id": f"freshet-traffic-{uuid.uuid4().hex}",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "allow.auto.create.topics": False,
-            }
-        )
-        partitions = [TopicPartition(topic, number) for number in partitions_of(self._consumer, topic)]
-        for partition in partitions:
-            # The end as a number: `OFFSET_END` is looked up later, when there may be more.
-            partition.offset = self._consumer.get_watermark_offsets(partition, timeout=30)[1]
-        self._consumer.assign(partitions)
+        self._joiner = JoinerOffsets(job, job.kafka.topics.features)
         self._trainers = [f"http://{address}/metrics" for address in job.trainer.metrics_addresses]
-        self._sent: dict[str, int] = {}
-        self._sent_impressions = self._joined_impressions = self._backlog = 0
-        self._limit = float(LIMIT)
-        self._moved_s = self._scraped_s = time.monotonic()
+        self._limit = LIMIT_PER_S * max(1.0, job.joiner.checkpoint_interval_ms / 1000)
+        self._joined: dict[int, int] = {}
+        self._backlog = 0
+        self._moved_s = time.monotonic()
+        self._scraped_s = self._looked_s = 0.0
 
-    def sent(self, request_id: str, impressions: int) -> None:
-        """A request with so many impressions was written."""
-        self._sent_impressions += impressions
-        self._sent[request_id] = self._sent_impressions
+    def under_way(self, written: Mapping[int, int]) -> int:
+        """Requests `written` (next offset by partition) but not joined, and messages not learnt."""
+        waiting = sum(max(0, end - self._joined.get(partition, 0)) for partition, end in written.items())
+        return waiting + self._backlog
 
-    @property
-    def under_way(self) -> int:
-        """Impressions written after the newest request that was joined, and messages not yet learnt."""
-        return self._sent_impressions - self._joined_impressions + self._backlog
-
-    async def wait(self, session: aiohttp.ClientSession) -> None:
-        """Return as soon as fewer impressions than the limit are under way."""
+    async def is_short(self, written: Mapping[int, int], session: aiohttp.ClientSession) -> bool:
+        """Whether too much is under way; looks at the joiner and the trainers from time to time."""
         await self._look(session)
-        while self.under_way > self._limit:
-            if time.monotonic() - self._moved_s > STUCK_S:
-                self._limit *= 1.5
-                self._moved_s = time.monotonic()
-            await asyncio.sleep(POLL_S)
-            await self._look(session)
+        is_stuck = time.monotonic() - self._moved_s > STUCK_S
+        return self.under_way(written) > self._limit and not is_stuck
 
     async def _look(self, session: aiohttp.ClientSession) -> None:
-        joined = max((self._sent.get(key, 0) for key in self._joined_keys()), default=0)
-        if joined > self._joined_impressions:
-            self._joined_impressions = joined
-            self._moved_s = time.monotonic()
-            self._limit = max(LIMIT, 0.99 * self._limit)
-            self._sent = {key: at for key, at in self._sent.items() if at > joined}
-        if time.monotonic() - self._scraped_s > SCRAPE_S:
-            self._scraped_s = time.monotonic()
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= POLL_S:
+            self._looked_s = now_s
+            joined = await asyncio.to_thread(self._joiner.read)
+            if joined != self._joined:
+                self._joined, self._moved_s = joined, time.monotonic()
+        if now_s - self._scraped_s > SCRAPE_S:
+            self._scraped_s = now_s
             self._backlog = sum([await _backlog(session, url) for url in self._trainers])
 
-    def _joined_keys(self) -> list[str]:
-        messages = self._consumer.consume(10_000, timeout=0)
-        return [message.key().decode() for message in messages if message.error() is None and message.key()]
-
     def close(self) -> None:
-        """Leave the topic."""
-        self._consumer.close()
+        """Let go of the broker."""
+        self._joiner.close()
 
 
 async def _backlog(session: aiohttp.ClientSession, url: str) -> int:

@@ -50,6 +50,8 @@ class EventLog:
         self.requests = self.impressions = self.actions = self.heartbeats = 0
         self.event_ms = 0
         """The newest event time written so far, ms."""
+        self.written: dict[int, int] = {}
+        """The next offset of each partition of `features`, as the broker has acknowledged it."""
         self._reached_ms = 0
 
     def write(self, visit: Visit, scores: Mapping[Any, Mapping[str, float]]) -> None:
@@ -129,9 +131,11 @@ class EventLog:
                 self._producer.poll(0.1)
                 self._check()
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._error = error
+        elif message.topic() == self._topics.features:
+            self.written[message.partition()] = message.offset() + 1
 
     def _check(self) -> None:
         if self._error is not None:

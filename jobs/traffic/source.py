@@ -6,8 +6,8 @@ is in flight: every answer comes from the parameters of this moment, and each pa
 order.
 
 How far this runs ahead of learning is bounded: live and timed traffic by their clock, a replay at full
-speed by the `leash`, which lets at most some 1600 impressions be under way between this log and the
-trainer, about 2 s of them.
+speed by the `leash`, which holds it back while more than 1600 requests are on their way to the trainer,
+some 2 s of them.
 
 The comparison model is frozen once: in a replay before the impression at share `freeze_after`; in simulated
 traffic after `freeze_after_s` seconds.
@@ -171,10 +171,14 @@ class Source:
     async def _step(self, blocks: Blocks) -> None:
         """One block of visits, or a short rest when none is due."""
         await self._freeze_when_due()
-        block = blocks.take(self._freezing.impressions_left(self._log.impressions))
+        if await self._is_held_back():
+            block = []
+        else:
+            block = blocks.take(self._freezing.impressions_left(self._log.impressions))
         if block:
             answers = await asyncio.gather(*(self._ask(visit) for visit in block))
-            await self._write(block, answers)
+            for visit, scores in zip(block, answers, strict=True):
+                self._log.write(visit, scores)
         else:
             await asyncio.sleep(TICK_S)
         if not math.isinf(reached_ms := blocks.reached_ms):
@@ -202,13 +206,8 @@ class Source:
         with self._metrics.request_seconds.time():
             return await self._asker.ask(visit)
 
-    async def _write(self, block: list[Visit], answers: list[Scores]) -> None:
-        for visit, scores in zip(block, answers, strict=True):
-            self._log.write(visit, scores)
-            if self._leash:
-                self._leash.sent(visit.request_id, len(visit.items))
-        if self._leash:
-            await self._leash.wait(self._asker.session)
+    async def _is_held_back(self) -> bool:
+        return self._leash is not None and await self._leash.is_short(self._log.written, self._asker.session)
 
     def _report(self, *, done: bool, complete: bool) -> None:
         """Write traffic.json and the metrics; what the file counts has reached the broker."""
