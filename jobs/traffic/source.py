@@ -225,7 +225,6 @@ class Source:
                 "unscored": self._asker.unscored,
                 "last_error": self._asker.last_error,
                 "event_ms": log.event_ms,
-                "sent_last_ts": log.event_ms,
                 "started": self._started_s,
                 "updated": now_s,
                 "impressions_per_s": round(log.impressions / max(now_s - self._started_s, 1e-3), 1),
