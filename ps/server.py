@@ -21,7 +21,7 @@ from ps.service import ShardService
 from ps.settings import OptimizerSettings, SyncSettings, TableSettings
 from ps.shard import Shard, ShardBrokenError
 from ps.snapshot import Manifest, SnapshotError, SnapshotStore
-from ps.sync import UpdatePublisher, kafka_producer
+from ps.sync import KafkaProducer, UpdatePublisher
 
 _log: Final = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def run_shard(
         metrics = ShardMetrics(shard)
         publisher = None
         if bootstrap is not None:
-            producer = kafka_producer(bootstrap, kafka_client)
+            producer = KafkaProducer(bootstrap, kafka_client)
             dense_files = DenseFiles(snapshots_url, index)
             publisher = UpdatePublisher(
                 shard, producer, updates_topic, sync, dense_files, epoch, metrics.published_rows.inc
@@ -74,7 +74,9 @@ def run_shard(
             # An empty shard is worth a snapshot: a restart must not find only those of an older life.
             process.snapshot()
         process.start(address, metrics_address, sync.interval_s, snapshot_interval_s)
-    except (SnapshotError, OSError, KafkaException) as error:
+    except KafkaException as error:
+        raise SystemExit(f"shard {index}: kafka.client: {error.args[0].str()}") from error
+    except (SnapshotError, OSError) as error:
         raise SystemExit(f"shard {index}: {error}") from error
     stop.wait()
     # A thread may sit in gRPC, waiting for a client that will not speak again: leave without asking it.

@@ -31,7 +31,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Producer(Protocol):
-    """The part of `confluent_kafka.Producer` that is used here."""
+    """What sends messages: `KafkaProducer`."""
+
+    complaint: str
+    """What the client library said about the broker during the last flush."""
 
     def produce(self, topic: str, *, value: bytes, key: str, on_delivery: Callable[[Any, Any], None]) -> None:
         """Queue a message; `on_delivery(error, message)` is called from `flush`."""
@@ -150,7 +153,8 @@ class UpdatePublisher:
             if (i + 1) % _MESSAGES_IN_FLIGHT == 0 and not self._acknowledged(receipt):
                 break
         if not self._acknowledged(receipt):
-            _log.warning("updates were not acknowledged, they will be sent again: %s", receipt.error)
+            why = f"{receipt.error} {self._producer.complaint}".rstrip()
+            _log.warning("updates were not acknowledged, they will be sent again: %s", why)
             return False
         self.position = receipt.position(self._epoch, self._sequence)
         return True
@@ -194,7 +198,7 @@ class _Receipt:
     def take(self, error: Any, message: Any) -> None:
         """The producer's `on_delivery`."""
         if error is not None:
-            self.error = str(error)
+            self.error = error if isinstance(error, str) else error.str()
         else:
             self.acknowledged += 1
             self._last = message
@@ -244,17 +248,34 @@ def _union(ids: Int64 | None, more: Int64) -> Int64:
     return more if ids is None else np.union1d(ids, more)
 
 
-def kafka_producer(bootstrap: str, client: Mapping[str, str]) -> Producer:
+class KafkaProducer:
     """A producer that keeps the order, repeats nothing and gives up after `ACKNOWLEDGE_TIMEOUT_S`."""
-    timeout_ms = int(ACKNOWLEDGE_TIMEOUT_S * 1000)
-    producer: Producer = confluent_kafka.Producer(
-        {
+
+    def __init__(self, bootstrap: str, client: Mapping[str, str]) -> None:
+        """`client`: Kafka properties. Raises KafkaException for one that the client library does not know."""
+        self.complaint = ""
+        settings = {
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
-            "delivery.timeout.ms": timeout_ms - 1000,
+            # Less than the wait for it, so that a flush ends with every message's fate known.
+            "delivery.timeout.ms": int(ACKNOWLEDGE_TIMEOUT_S * 900),
             "linger.ms": 0,
             "compression.type": "lz4",
-            **client,
+            "reconnect.backoff.max.ms": 2000,
+            # The library's own log repeats itself several times a second; `complaint` says it once a cut.
+            "log_level": 0,
+            "error_cb": self._complain,
         }
-    )
-    return producer
+        self._producer = confluent_kafka.Producer(settings | dict(client))
+
+    def produce(self, topic: str, *, value: bytes, key: str, on_delivery: Callable[[Any, Any], None]) -> None:
+        """See `Producer`."""
+        self._producer.produce(topic, value=value, key=key, on_delivery=on_delivery)
+
+    def flush(self, timeout: float) -> int:
+        """See `Producer`."""
+        self.complaint = ""
+        return int(self._producer.flush(timeout))
+
+    def _complain(self, error: confluent_kafka.KafkaError) -> None:
+        self.complaint = self.complaint or error.str()

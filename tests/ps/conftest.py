@@ -137,6 +137,7 @@ class MemoryBroker:
             return self.at
 
     def __init__(self) -> None:
+        self.complaint = ""
         self.log: list[Update] = []
         self.sizes: list[int] = []
         self.failures: Iterator[str | None] = itertools.repeat(None)
