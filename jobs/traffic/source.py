@@ -162,7 +162,7 @@ class Source:
                 left["impressions"],
                 left["actions"],
             )
-            log.event_ms, self._freezing.done = left["event_ms"], left["frozen"]
+            log.event_ms, self._freezing.done = left["sent_last_ts"], left["frozen"]
             for visit in itertools.islice(visits, log.requests):
                 visit.reactions = [reaction for reaction in visit.reactions if reaction.due >= log.event_ms]
                 log.expect(visit)
@@ -224,7 +224,7 @@ class Source:
                 "actions": log.actions,
                 "unscored": self._asker.unscored,
                 "last_error": self._asker.last_error,
-                "event_ms": log.event_ms,
+                "sent_last_ts": log.event_ms,
                 "started": self._started_s,
                 "updated": now_s,
                 "impressions_per_s": round(log.impressions / max(now_s - self._started_s, 1e-3), 1),
