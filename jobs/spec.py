@@ -3,9 +3,10 @@
 What is wrong with a file is found by `jobs.validate`, which knows the lines; this module only says what is right.
 """
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from model.settings import ModelSettings, TrainerSettings
 from pipelines.schema import Block, ExampleSchema
@@ -20,6 +21,25 @@ class SchemaSettings(ExampleSchema):
     tables: dict[str, TableSettings] = Field(default_factory=dict)
     default_table: TableSettings = TableSettings()
     """Settings of every table that `tables` does not name."""
+
+
+def _without_times(value: object) -> object:
+    return value[:-1] if isinstance(value, str) and re.fullmatch(r"[0-9.]+x", value) else value
+
+
+Speed = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["max"],
+    BeforeValidator(_without_times),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?x$"},
+                {"const": "max"},
+            ]
+        }
+    ),
+]
 
 
 class TrafficSettings(Block):
@@ -39,8 +59,8 @@ class TrafficSettings(Block):
     # replay
     path: str | None = None
     """A KuaiRand directory, or a ratings file (`userId,movieId,rating,timestamp` or MovieTweetings)."""
-    speed: float | Literal["max"] = "max"
-    """Event seconds per second, or as fast as the loop closes."""
+    speed: Speed = "max"
+    """Event seconds per second (`100` or `100x`), or `max`: as fast as the loop closes."""
     freeze_after: float = Field(default=0.5, ge=0, le=1)
     """Replay: the share of its impressions after which the comparison model is frozen; 1: never."""
     freeze_after_s: float = Field(default=30.0, ge=0)

@@ -27,7 +27,7 @@ from typing import Any
 from jobs.spec import Job
 from jobs.traffic.asking import Asker, Scores
 from jobs.traffic.leash import Leash
-from jobs.traffic.log import EventLog
+from jobs.traffic.log import MARGIN_MS, EventLog
 from jobs.traffic.pace import Blocks, Clock, FastClock, NoClock, WallClock
 from jobs.traffic.paths import KuaiRandFiles, find_files
 from jobs.traffic.progress import ProgressFile, TrafficMetrics
@@ -139,7 +139,9 @@ class Source:
 
     def _blocks(self) -> Blocks:
         if self._simulated:
-            self._simulated.clock_ms = time.time() * 1000
+            # An earlier source of this run has closed the windows of what it wrote: they stay closed.
+            closed_ms = self._file.read().get("sent_last_ts", 0) + 2 * MARGIN_MS
+            self._simulated.clock_ms = max(time.time() * 1000, closed_ms)
             return Blocks(iter(self._simulated), WallClock())
         visits = self._resumed(self._replay or ())
         first = next(visits, None)

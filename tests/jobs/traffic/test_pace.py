@@ -1,3 +1,7 @@
+import pytest
+from pydantic import ValidationError
+
+from jobs.spec import TrafficSettings
 from jobs.traffic.pace import BLOCK, Blocks, FastClock, NoClock
 from jobs.traffic.visits import Visit
 
@@ -52,3 +56,14 @@ def test_a_fast_clock_runs_as_many_times_as_fast() -> None:
     clock = FastClock(1_000_000, 100, wall=wall.now_ms)
     wall.ms = 2.5
     assert clock.now_ms() == 1_250_000
+
+
+@pytest.mark.parametrize(("told", "speed"), [("100x", 100.0), (100, 100.0), ("2.5x", 2.5), ("max", "max")])
+def test_a_speed_is_a_number_with_or_without_x_or_max(told: object, speed: object) -> None:
+    assert TrafficSettings.model_validate({"speed": told}).speed == speed
+
+
+@pytest.mark.parametrize("told", ["x", "fast", "0x", 0, -1, "maxx"])
+def test_other_speeds_are_refused(told: object) -> None:
+    with pytest.raises(ValidationError):
+        TrafficSettings.model_validate({"speed": told})
