@@ -6,6 +6,7 @@ did.
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ Scores = Mapping[Any, Mapping[str, float]]
 
 TIMEOUT_S = 5.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
+READY_POLL_S = 0.2
 
 
 class RefusedError(Exception):
@@ -29,10 +31,14 @@ class RefusedError(Exception):
 class Asker:
     """A client of all replicas; use it as an async context manager."""
 
-    def __init__(self, addresses: Sequence[str], *, patience_s: float) -> None:
+    def __init__(
+        self, addresses: Sequence[str], *, patience_s: float, stopping: asyncio.Event | None = None
+    ) -> None:
+        """`stopping` ends all patience."""
         self._urls = [f"http://{address}" for address in addresses]
         self._turns = itertools.cycle(self._urls)
         self._patience_s = patience_s
+        self._stopping = stopping or asyncio.Event()
         self.session: aiohttp.ClientSession
         self._away = False
         self.unscored = 0
@@ -64,10 +70,10 @@ class Asker:
             except RefusedError as error:
                 return self._give_up(str(error))
             except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
-                if time.monotonic() >= patient_until:
+                if time.monotonic() >= patient_until or self._stopping.is_set():
                     self._away = True
                     return self._give_up(f"{type(error).__name__}: {error}")
-            await asyncio.sleep(wait_s)
+            await self._rest(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def _give_up(self, reason: str) -> Scores:
@@ -89,10 +95,14 @@ class Asker:
         """Wait until every replica says it is ready; False when `timeout_s` has passed before."""
         end = time.monotonic() + timeout_s
         while not all([await self._succeeds("GET", f"{url}/readyz") for url in self._urls]):
-            if time.monotonic() >= end:
+            if time.monotonic() >= end or self._stopping.is_set():
                 return False
-            await asyncio.sleep(0.2)
+            await self._rest(READY_POLL_S)
         return True
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def freeze(self) -> bool:
         """Have every replica keep its present parameters for comparison; False when one did not."""

@@ -107,9 +107,8 @@ class Source:
         self._freezing = self._freezing_of_kind()
         unhurried = self._replay is not None and job.traffic.speed == "max"
         self._leash = Leash(job) if unhurried else None
-        self._asker = Asker(
-            job.serving.addresses, patience_s=REPLAY_PATIENCE_S if unhurried else LIVE_PATIENCE_S
-        )
+        patience_s = REPLAY_PATIENCE_S if unhurried else LIVE_PATIENCE_S
+        self._asker = Asker(job.serving.addresses, patience_s=patience_s, stopping=stopping)
         self._started_s = time.time()
 
     def _freezing_of_kind(self) -> Freezing:
@@ -122,7 +121,7 @@ class Source:
     async def run(self) -> None:
         """Everything from the first question to the last heartbeat."""
         async with self._asker:
-            if not await self._asker.wait_until_ready(READY_S):
+            if not await self._asker.wait_until_ready(READY_S) and not self._stopping.is_set():
                 logger.warning("serving is not ready after %.0f s: traffic starts without scores", READY_S)
             self._started_s = time.time()
             blocks = self._blocks()

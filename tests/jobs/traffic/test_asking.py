@@ -85,3 +85,16 @@ def test_all_replicas_freeze(replica: Any) -> None:
 def test_readiness_is_waited_for(replica: Any) -> None:
     assert ask([replica.address], lambda asker: asker.wait_until_ready(5))
     assert not ask(["127.0.0.1:1"], lambda asker: asker.wait_until_ready(0.3))
+
+
+def test_stopping_ends_all_patience() -> None:
+    async def stop_while_it_waits() -> tuple[Any, bool]:
+        stopping = asyncio.Event()
+        async with Asker(["127.0.0.1:1"], patience_s=600, stopping=stopping) as asker:
+            asking = asyncio.create_task(asker.ask(VISIT))
+            waiting = asyncio.create_task(asker.wait_until_ready(600))
+            await asyncio.sleep(0)
+            stopping.set()
+            return await asking, await waiting
+
+    assert asyncio.run(asyncio.wait_for(stop_while_it_waits(), 10)) == ({}, False)
