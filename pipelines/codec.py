@@ -52,21 +52,21 @@ def decode(data: bytes) -> ExampleList:
 
 def encode_example(example: Example) -> bytes:
     """A serialized `tf.train.Example`."""
-    features = {name: _feature(value) for name, value in example.features.items()}
+    entries = {name: _entry(name, _feature(value)) for name, value in example.features.items()}
     for name, number in example.labels.items():
-        features["label:" + name] = _constant(number)
+        entries["label:" + name] = _constant("label:" + name, number)
     for name, number in example.masks.items():
-        features["mask:" + name] = _constant(number)
+        entries["mask:" + name] = _constant("mask:" + name, number)
     for name, number in example.scores.items():
-        features["score:" + name] = _floats([number])
-    features["sampling_rate"] = _constant(example.sampling_rate)
-    features["request_id"] = _strings([example.request_id])
-    features["item_id"] = _strings([example.item_id])
-    features["ts"] = _integers([example.ts_ms])
-    features["joined_ts"] = _integers([example.joined_ts_ms])
-    features["action_ts"] = _integers([example.action_ts_ms])
-    features["action_logged_ts"] = _integers([example.action_logged_ts_ms])
-    return _field(_FIELD_1, b"".join([_entry(name, features[name]) for name in sorted(features)]))
+        entries["score:" + name] = _entry("score:" + name, _floats([number]))
+    entries["sampling_rate"] = _constant("sampling_rate", example.sampling_rate)
+    entries["request_id"] = _entry("request_id", _strings([example.request_id]))
+    entries["item_id"] = _entry("item_id", _strings([example.item_id]))
+    entries["ts"] = _entry("ts", _integers([example.ts_ms]))
+    entries["joined_ts"] = _entry("joined_ts", _integers([example.joined_ts_ms]))
+    entries["action_ts"] = _entry("action_ts", _integers([example.action_ts_ms]))
+    entries["action_logged_ts"] = _entry("action_logged_ts", _integers([example.action_logged_ts_ms]))
+    return _field(_FIELD_1, b"".join([entries[name] for name in sorted(entries)]))
 
 
 def decode_example(data: bytes) -> Example:
@@ -112,9 +112,9 @@ def _strings(values: list[str]) -> bytes:
     return _field(_BYTES_LIST, b"".join([_field(_FIELD_1, value.encode()) for value in values]))
 
 
-@lru_cache(maxsize=64)
-def _constant(value: float) -> bytes:
-    return _floats([value])
+@lru_cache(maxsize=1024)
+def _constant(name: str, value: float) -> bytes:
+    return _entry(name, _floats([value]))
 
 
 @lru_cache(maxsize=4096)
@@ -127,7 +127,8 @@ def _entry(name: str, feature: bytes) -> bytes:
 
 
 def _field(tag: bytes, payload: bytes) -> bytes:
-    return tag + _varint(len(payload)) + payload
+    length = len(payload)
+    return tag + (_SMALL[length] if length < 0x80 else _varint(length)) + payload
 
 
 def _varint(number: int) -> bytes:

@@ -36,7 +36,11 @@ class Item:
 
     item_id: str
     values: Mapping[str, Any]
-    scores: Mapping[str, float]
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """What the item had been scored, by name. Raises MalformedEvent."""
+        return read_scores(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ def decode_request(data: bytes, schema: ExampleSchema) -> Request:
     read(sources["context"], request.context)
     for item in request.items:
         read(sources["item"], item.values)
+        read_scores(item.values)
     return request
 
 
@@ -137,6 +142,16 @@ def read(sources: Iterable[Source], values: Mapping[str, Any]) -> dict[str, Valu
         else:
             features[name] = _scalar(key, kind, value)
     return features
+
+
+def read_scores(item: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a raw item by name; null ones are left out. Raises MalformedEvent."""
+    scores = item.get("scores")
+    if scores is None:
+        return {}
+    if type(scores) is not dict:
+        raise _wrong("scores", dict, scores)
+    return {name: _float(name, score, "scores.") for name, score in scores.items() if score is not None}
 
 
 def _scalar(key: str, kind: str, value: Any) -> Scalar:
@@ -191,7 +206,7 @@ def _field(event: Mapping[str, Any], key: str, expected: type) -> Any:
 def _item(position: int, raw: Any) -> Item:
     if type(raw) is not dict:
         raise _wrong(f"items[{position}]", dict, raw)
-    return Item(_item_id(raw, position), raw, _scores(raw))
+    return Item(_item_id(raw, position), raw)
 
 
 def _item_id(values: Mapping[str, Any], position: int | None = None) -> str:
@@ -204,15 +219,6 @@ def _item_id(values: Mapping[str, Any], position: int | None = None) -> str:
     if item_id is None:
         raise MalformedEvent("malformed", f"`{path}` is missing")
     raise _wrong(path, str, item_id)
-
-
-def _scores(values: Mapping[str, Any]) -> Mapping[str, float]:
-    scores = values.get("scores")
-    if scores is None:
-        return {}
-    if type(scores) is not dict:
-        raise _wrong("scores", dict, scores)
-    return {name: _float(name, score, "scores.") for name, score in scores.items() if score is not None}
 
 
 def _wrong(key: str, expected: type, value: Any) -> MalformedEvent:

@@ -103,6 +103,7 @@ def _source(job: JoinJob, table: str, topic: str) -> str:
                 "scan.startup.mode": "earliest-offset",
                 "scan.watermark.idle-timeout": f"{round(job.joiner.idle_s * 1000)} ms",
                 "properties.group.id": f"{job.name}-joiner",
+                "properties.isolation.level": "read_committed",
                 "properties.max.partition.fetch.bytes": str(job.kafka.max_message_bytes),
             },
         )

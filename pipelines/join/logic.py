@@ -176,27 +176,23 @@ class JoinLogic:
         return is_open and is_near and (position, label.id) not in state.positives
 
     def _keep(self, step: Step, state: Early | None, action: Action, arrival: Arrival) -> None:
-        """Lets an action wait for its request; of two of the same kind the earlier one counts."""
+        """Lets an action wait for its request."""
         assert arrival.value is not None
-        actions = list(state.actions) if state else []
+        actions = state.actions if state else ()
         known = [decode_action(early.value) for early in actions]
-        for position, other in enumerate(known):
-            if (other.item_id, other.action) == (action.item_id, action.action):
-                step.count("duplicates")
-                if other.ts_ms <= action.ts_ms:
-                    return
-                del actions[position], known[position]
-                break
-        if len(actions) >= MAX_EARLY_ACTIONS:
+        # Of two clicks on one item both wait: which of them is near enough, only the request can tell.
+        if action in known:
+            step.count("duplicates")
+        elif len(actions) >= MAX_EARLY_ACTIONS:
             step.bury(arrival, "orphan", f"{MAX_EARLY_ACTIONS} actions wait for its request already")
-            return
-        actions.append(
-            EarlyAction(arrival.key, arrival.value, arrival.partition, arrival.offset, arrival.logged_ts_ms)
-        )
-        step.state = Early(tuple(actions))
-        # One timer waits, for the first to give up.
-        if all(self._expiry(action) < self._expiry(other) for other in known):
-            step.timer_ms = self._expiry(action)
+        else:
+            early = EarlyAction(
+                arrival.key, arrival.value, arrival.partition, arrival.offset, arrival.logged_ts_ms
+            )
+            step.state = Early((*actions, early))
+            # One timer waits, for the first to give up.
+            if all(self._expiry(action) < self._expiry(other) for other in known):
+                step.timer_ms = self._expiry(action)
 
     def _expire(self, step: Step, state: Early, timestamp_ms: int) -> None:
         expiries = [self._expiry(decode_action(early.value)) for early in state.actions]

@@ -97,6 +97,14 @@ def test_an_action_long_before_its_request_is_an_orphan_in_either_order(
     assert [reason for reason, _ in first.dead] == [reason for reason, _ in second.dead] == ["orphan"]
 
 
+def test_of_two_early_actions_the_one_near_enough_counts(cluster, features_event, action_event):
+    cluster.send(action_event(ts_ms=0), is_action=True)
+    cluster.send(action_event(ts_ms=1000), is_action=True)
+    cluster.send(features_event(ts_ms=11_000))
+    assert cluster.examples[0].action_ts_ms == 1000
+    assert cluster.dead == [("orphan", 1)]
+
+
 def test_an_action_that_no_label_uses_is_counted_and_not_dead(cluster, features_event, action_event):
     cluster.send(action_event(action="share"), is_action=True)
     cluster.send(features_event())
