@@ -4,6 +4,8 @@
 #include <cstring>
 #include <new>
 
+#include "prefetch.h"
+
 namespace freshet {
 
 CuckooMap::CuckooMap(uint32_t buckets, uint64_t salt, Arena& arena)
@@ -75,18 +77,19 @@ void CuckooMap::put(uint32_t index, uint64_t hash, uint32_t row) {
 // Breadth first, so that the shortest chain of moves wins; bounded, so that an insert is. The shortest chain
 // passes no bucket twice.
 std::optional<uint32_t> CuckooMap::make_room(Choice choice) {
-  if (!view_.data[choice.second].full()) return choice.second;
   Path nodes;
   size_t used = 0;
   nodes[used++] = {choice.first, -1, 0};
   nodes[used++] = {choice.second, -1, 0};
   for (size_t n = 0; n < used; ++n) {
+    const uint32_t index = nodes[n].bucket;
+    const Bucket& bucket = view_.data[index];
+    if (!bucket.full()) return shift_along(nodes, static_cast<int16_t>(n));
     for (unsigned slot = 0; slot < kSlots && used < kSearchNodes; ++slot) {
-      const Choice choices = view_.choose(view_.data[nodes[n].bucket].hashes[slot]);
-      const uint32_t other = choices.first == nodes[n].bucket ? choices.second : choices.first;
-      nodes[used] = {other, static_cast<int16_t>(n), static_cast<uint8_t>(slot)};
-      if (!view_.data[other].full()) return shift_along(nodes, static_cast<int16_t>(used));
-      ++used;
+      const Choice choices = view_.choose(bucket.hashes[slot]);
+      const uint32_t other = choices.first == index ? choices.second : choices.first;
+      prefetch(view_.data + other);  // looked at when those before it have been
+      nodes[used++] = {other, static_cast<int16_t>(n), static_cast<uint8_t>(slot)};
     }
   }
   return std::nullopt;

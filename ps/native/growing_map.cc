@@ -77,7 +77,7 @@ void GrowingMap::grow(Piece& piece) {
   } else if (buckets >= kMaxBuckets && piece.depth < kMaxDepth) {
     split(piece);
   } else {
-    enlarge(piece, buckets < kStep ? 2 * buckets : round_buckets(buckets + std::max(kStep, buckets / 8)));
+    enlarge(piece, buckets < kStep ? 2 * buckets : round_buckets(buckets + buckets / 5));
   }
 }
 

@@ -8,7 +8,7 @@ namespace freshet {
 inline constexpr uint64_t kGolden = 0x9e3779b97f4a7c15;
 
 // A bijection of 64 bits for each seed: no two keys ever share a hash.
-inline uint64_t mix(uint64_t key, uint64_t seed) {
+[[gnu::always_inline]] inline uint64_t mix(uint64_t key, uint64_t seed) {
   uint64_t x = key ^ seed;
   x ^= x >> 32;
   x *= 0xd6e8feb86659fd93;

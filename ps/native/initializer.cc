@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "hash.h"
+#include "vectorise.h"
 
 namespace freshet {
 namespace {
@@ -36,14 +38,34 @@ double exact_log(double x) {
   return exponent * kLn2 + 2.0 * t * polynomial(kOddReciprocals, t * t);
 }
 
-// 32 random bits per value, two values per mixing.
+constexpr size_t kChunk = 16;
+
+// 32 random bits for each of the values from `start`: a counter, mixed, makes two.
+FRESHET_INLINE void random_bits(uint64_t stream, size_t start, uint32_t (&bits)[kChunk]) {
+  uint64_t pairs[kChunk / 2];
+  for (size_t i = 0; i < kChunk / 2; ++i) pairs[i] = mix(stream + kGolden * (start / 2 + i + 1), 0);
+  std::memcpy(bits, pairs, sizeof(bits));
+}
+
 template <class Transform>
-void fill_with(uint64_t stream, size_t dim, float* out, Transform transform) {
-  for (size_t i = 0; i < dim; i += 2) {
-    const uint64_t bits = mix(stream + kGolden * (i / 2 + 1), 0);
-    out[i] = transform(static_cast<uint32_t>(bits));
-    if (i + 1 < dim) out[i + 1] = transform(static_cast<uint32_t>(bits >> 32));
+FRESHET_INLINE void fill_with(uint64_t stream, size_t dim, float* out, Transform transform) {
+  uint32_t bits[kChunk];
+  for (size_t start = 0; start < dim; start += kChunk) {
+    random_bits(stream, start, bits);
+    if (dim - start >= kChunk) {
+      for (size_t i = 0; i < kChunk; ++i) out[start + i] = transform(bits[i]);
+    } else {
+      for (size_t i = 0; i < dim - start; ++i) out[start + i] = transform(bits[i]);
+    }
   }
+}
+
+FRESHET_INLINE void uniform(uint64_t stream, size_t dim, float step, float* out) {
+  fill_with(stream, dim, out,
+            [step](uint32_t bits) { return static_cast<float>(static_cast<int32_t>(bits)) * step; });
+}
+FRESHET_AVX2 void uniform_avx2(uint64_t stream, size_t dim, float step, float* out) {
+  uniform(stream, dim, step, out);
 }
 
 double open_unit(uint32_t bits) { return (static_cast<double>(bits) + 0.5) * 0x1p-32; }
@@ -84,8 +106,8 @@ double normal_quantile(double p) {
   return q < 0 ? -magnitude : magnitude;
 }
 
-Initializer::Initializer(InitializerKind kind, float scale, uint64_t seed, size_t dim)
-    : kind_(kind), scale_(scale), seed_(mix(seed, kGolden)), dim_(dim) {}
+Initializer::Initializer(InitializerKind kind, float scale, uint64_t seed, size_t dim, bool portable)
+    : kind_(kind), scale_(scale), seed_(mix(seed, kGolden)), dim_(dim), avx2_(!portable && has_avx2()) {}
 
 void Initializer::fill(int64_t id, float* out) const {
   const uint64_t stream = mix(static_cast<uint64_t>(id), seed_);
@@ -97,12 +119,9 @@ void Initializer::fill(int64_t id, float* out) const {
     case InitializerKind::kConstant:
       std::fill_n(out, dim_, scale_);
       return;
-    case InitializerKind::kUniform: {
-      const float step = scale_ * 0x1p-31f;
-      fill_with(stream, dim_, out,
-                [step](uint32_t bits) { return static_cast<float>(static_cast<int32_t>(bits)) * step; });
+    case InitializerKind::kUniform:
+      (avx2_ ? uniform_avx2 : uniform)(stream, dim_, scale_ * 0x1p-31f, out);
       return;
-    }
     case InitializerKind::kNormal:
       fill_with(stream, dim_, out, [scale](uint32_t bits) {
         return static_cast<float>(normal_quantile(open_unit(bits)) * scale);

@@ -12,7 +12,7 @@ enum class InitializerKind { kZeros, kConstant, kUniform, kNormal, kTruncatedNor
 class Initializer {
  public:
   // `scale`: the constant, the half width or the deviation.
-  Initializer(InitializerKind kind, float scale, uint64_t seed, size_t dim);
+  Initializer(InitializerKind kind, float scale, uint64_t seed, size_t dim, bool portable = false);
 
   // Writes `dim` floats.
   void fill(int64_t id, float* out) const;
@@ -22,6 +22,7 @@ class Initializer {
   float scale_;
   uint64_t seed_;
   size_t dim_;
+  bool avx2_;
 };
 
 // The quantile of the standard normal distribution (Wichura, AS 241) for 2^-33 <= p <= 1 - 2^-33.

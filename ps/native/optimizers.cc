@@ -5,27 +5,12 @@
 #include <cmath>
 #include <cstdint>
 
-// A body is inlined into two functions, one compiled for AVX2. Without fused multiply-add (-ffp-contract=off)
-// both round alike.
-#if defined(__x86_64__)
-#define FRESHET_AVX2 __attribute__((target("avx2")))
-#else
-#define FRESHET_AVX2
-#endif
-#define FRESHET_INLINE inline __attribute__((always_inline))
+#include "vectorise.h"
 
 namespace freshet {
 namespace {
 
 constexpr size_t kPrecomputedRates = 4096;
-
-bool has_avx2() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx2");
-#else
-  return false;
-#endif
-}
 
 FRESHET_INLINE float with_l2(float gradient, float weight, float l2) { return gradient + 2.0f * l2 * weight; }
 

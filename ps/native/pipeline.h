@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "batch.h"
+#include "prefetch.h"
 #include "segment.h"
 #include "segment_locks.h"
 
@@ -44,7 +45,7 @@ class Pipeline {
 
  private:
   static constexpr size_t kStages = 4;
-  static constexpr uint32_t kBlock = 16;
+  static constexpr uint32_t kBlock = 32;
 
   struct Block {
     Segment* segment;
@@ -78,12 +79,17 @@ class Pipeline {
     const GrowingMap& map = block.segment->map;
     for (uint32_t i = 0; i < block.size; ++i) {
       block.first[i] = map.piece(block.probes[i].hash).first(block.probes[i].hash);
-      __builtin_prefetch(block.first[i]);
+      prefetch(block.first[i]);
     }
   }
 
   bool is_stale(const Block& block) const {
     return kAccess == Access::kExclusive && block.segment->map.version() != block.version;
+  }
+
+  // An insert will want the second bucket too when the first is full.
+  static bool needs_second(const Bucket& bucket) {
+    return bucket.away != 0 || (kAccess == Access::kExclusive && bucket.full());
   }
 
   void search_first(Block& block) const {
@@ -92,20 +98,24 @@ class Pipeline {
       std::fill_n(block.rows, block.size, kNoRow);
       return;
     }
-    const GrowingMap& map = block.segment->map;
+    // No branch on what is found: one in five is not in its first bucket, and no predictor knows which.
     for (uint32_t i = 0; i < block.size; ++i) {
       const Bucket& bucket = *block.first[i];
-      const uint64_t hash = block.probes[i].hash;
-      block.rows[i] = bucket.find(hash);
-      if (block.rows[i] == kNoRow && bucket.away) {
-        const Bucket* second = map.piece(hash).second(hash);
-        __builtin_prefetch(second);
-        block.first[block.missed] = second;  // this place has been read
-        block.misses[block.missed++] = static_cast<uint8_t>(i);
-      }
+      const unsigned match = bucket.match_of(block.probes[i].hash);
+      const uint32_t row = bucket.rows[std::countr_zero(match | 1u << kSlots) % kSlots];
+      block.rows[i] = match ? row : kNoRow;
+      block.misses[block.missed] = static_cast<uint8_t>(i);
+      block.missed += static_cast<uint32_t>(match == 0) & static_cast<uint32_t>(needs_second(bucket));
+    }
+    const GrowingMap& map = block.segment->map;
+    for (uint32_t m = 0; m < block.missed; ++m) {
+      const uint64_t hash = block.probes[block.misses[m]].hash;
+      block.first[m] = map.piece(hash).second(hash);  // the m-th is read already: m <= misses[m]
+      prefetch(block.first[m]);
     }
     for (uint32_t i = 0; i < block.size; ++i) {
-      if (block.rows[i] != kNoRow) prefetch_(*block.segment, block.probes[i], block.rows[i]);
+      const uint32_t row = block.rows[i] == kNoRow ? 0 : block.rows[i];  // any row is as good as a branch
+      prefetch_(*block.segment, block.probes[i], row);
     }
   }
 

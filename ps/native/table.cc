@@ -5,28 +5,17 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "prefetch.h"
+
 namespace freshet {
 namespace {
-
-constexpr size_t kLineBytes = 64;
-constexpr size_t kMostPrefetchedBytes = 512;  // the hardware goes on from there
-
-// Inlined by force: GCC takes a function that only prefetches for one without effect, and drops the call.
-template <int kWrite>
-[[gnu::always_inline]] inline void prefetch_lines(const void* memory, size_t bytes) {
-  const auto start = reinterpret_cast<uintptr_t>(memory) & ~(kLineBytes - 1);
-  const auto end = reinterpret_cast<uintptr_t>(memory) + std::min(bytes, kMostPrefetchedBytes);
-  for (uintptr_t line = start; line < end; line += kLineBytes) {
-    __builtin_prefetch(reinterpret_cast<const void*>(line), kWrite);
-  }
-}
 
 // What a lookup reads of a row, and where it will write.
 auto prefetch_lookup(size_t dim, const float* out) {
   return [ bytes = dim * sizeof(float), dim, out ](const Segment& segment, const Probe& probe, uint32_t row)
       __attribute__((always_inline)) {
-    prefetch_lines<0>(segment.rows.values(row), bytes);
-    prefetch_lines<1>(out + probe.position * dim, bytes);
+    prefetch(segment.rows.values(row), bytes);
+    prefetch(out + probe.position * dim, bytes);
   };
 }
 
@@ -34,11 +23,17 @@ auto prefetch_lookup(size_t dim, const float* out) {
 auto prefetch_change(size_t row_floats, const float* in, size_t width) {
   return [ bytes = row_floats * sizeof(float), in,
            width ](const Segment& segment, const Probe& probe, uint32_t row) __attribute__((always_inline)) {
-    prefetch_lines<1>(segment.rows.values(row), bytes);
-    __builtin_prefetch(&segment.rows.meta(row), 1);
-    prefetch_lines<0>(in + probe.position * width, width * sizeof(float));
+    prefetch(segment.rows.values(row), bytes);
+    prefetch(&segment.rows.meta(row));
+    prefetch(in + probe.position * width, width * sizeof(float));
   };
 }
+
+// A removed row's first bytes become a link of the free list.
+constexpr auto kPrefetchLink =
+    [](const Segment& segment, const Probe&, uint32_t row) __attribute__((always_inline)) {
+  prefetch(segment.rows.values(row));
+};
 
 constexpr auto kNoPrefetch = [](const Segment&, const Probe&, uint32_t) {};
 
@@ -54,7 +49,7 @@ void copy_floats(float* out, const float* in, size_t n) {
 
 Table::Table(const TableConfig& config)
     : config_(config),
-      initializer_(config.initializer, config.scale, config.seed, config.dim),
+      initializer_(config.initializer, config.scale, config.seed, config.dim, config.portable),
       optimizer_(config.optimizer, config.constants, config.dim, config.portable),
       space_(row_floats()) {
   for (auto& segment : segments_) {
@@ -97,9 +92,9 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
                              segment.touched.touch(id, row, segment.rows);
                              optimizer_.step(segment.rows.values(row), sums.at(probe.position));
                              RowMeta& meta = segment.rows.meta(row);
-        meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
-        meta.set_count(meta.count() + 1);
-      });
+                             meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
+                             meta.set_count(meta.count() + 1);
+                           });
 }
 
 void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width,
@@ -120,7 +115,7 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
 
 size_t Table::remove(const int64_t* ids, size_t n) {
   size_t removed = 0;
-  walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kNoPrefetch,
+  walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchLink,
                            [&](Segment& segment, const Probe& probe, uint32_t) {
                              removed += segment.remove(ids[probe.position], probe.hash, tracks_touched());
                            });
