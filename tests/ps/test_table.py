@@ -169,6 +169,16 @@ def test_a_row_that_moved_in_and_out_is_touched_once():
     assert sorted(table.touched()) == list(other)
 
 
+def test_ids_that_come_and_go_without_a_clear_take_no_more_memory():
+    table, ids = make(), np.arange(1000)
+    for cycle in range(60):
+        table.apply_gradients(ids, ones(ids))
+        table.remove(ids)
+        if cycle == 2:
+            memory_bytes = table.memory_bytes
+    assert table.memory_bytes == memory_bytes
+
+
 def test_touched_drops_none_of_many():
     table = make(dim=1, optimizer="sgd")
     ids = np.arange(300_000)
