@@ -1,0 +1,177 @@
+"""Serialized examples to columns, in bulk, by `tf.io.parse_example`."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from model.features import MISSING, Column, Lists, fingerprint
+from pipelines.example_pb2 import Example as ExampleMessage
+from pipelines.schema import ExampleSchema, FeatureSettings
+from ps.arrays import Float32, Int64
+
+MAX_SCORES: Final = 16
+"""Names of scores that are compared; each new one costs a trace of the parser."""
+_TIMES: Final = ("ts", "joined_ts", "action_ts", "action_logged_ts")
+_ITEM_ID: Final = "item_id"
+"""Every example has it as text; a feature of this name reads that."""
+_DTYPES: Final = {"int": tf.int64, "float": tf.float32, "string": tf.string}
+_ABSENT: Final = {"int": MISSING, "float": np.nan, "string": b""}
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """n examples, column by column; times are milliseconds since 1970."""
+
+    columns: dict[str, Column]
+    labels: Float32
+    """[n, labels], in the order of the schema; counts where the mask is 1."""
+    masks: Float32
+    """[n, labels]."""
+    sampling_rates: Float32
+    """[n], in (0, 1]."""
+    scores: dict[str, Float32]
+    """By name (`LABEL` or `LABEL@NAME`): [n], NaN where there was none."""
+    ts_ms: Int64
+    joined_ts_ms: Int64
+    action_ts_ms: Int64
+    action_logged_ts_ms: Int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class ExampleParser:
+    """Parses examples of one schema. Not thread-safe."""
+
+    def __init__(self, schema: ExampleSchema) -> None:
+        self._features = schema.features
+        self._labels = list(schema.labels)
+        self._scores: list[str] = []
+        self._parse = self._trace()
+        self.malformed = 0
+        """Examples that made no sense."""
+
+    def parse(self, serialized: Sequence[bytes]) -> Examples:
+        """All of `serialized`. One that makes no sense is counted, logged, and teaches nothing: masks 0."""
+        serialized = list(serialized)
+        try:
+            parsed = self._parse_all(serialized)
+        except ValueError:
+            parsed = self._parse_all([self._if_sound(example) for example in serialized])
+        return self._sane(self._examples({name: _to_numpy(value) for name, value in parsed.items()}))
+
+    def _parse_all(self, serialized: list[bytes]) -> dict[str, Any]:
+        self._meet_scores(serialized)
+        try:
+            parsed: dict[str, Any] = self._parse(tf.constant(serialized, tf.string, [len(serialized)]))
+        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+            raise ValueError(f"no example of this job's schema: {error.message}") from None
+        return parsed
+
+    def _if_sound(self, example: bytes) -> bytes:
+        """`example`, or the empty one in its place: whatever it should have, it has none of it."""
+        try:
+            self._parse_all([example])
+        except ValueError as error:
+            self.malformed += 1
+            _log.error("%s", error)
+            return b""
+        return example
+
+    def _sane(self, examples: Examples) -> Examples:
+        """Silence those with numbers that would poison the model."""
+        rates = examples.sampling_rates
+        sane = (rates > 0) & (rates <= 1) & np.isfinite(examples.labels + examples.masks).all(axis=1)
+        if sane.all():
+            return examples
+        self.malformed += int((~sane).sum())
+        _log.error("%d examples with a label, mask or sampling rate out of range", (~sane).sum())
+        return replace(
+            examples,
+            labels=np.where(sane[:, np.newaxis], examples.labels, np.float32(0)),
+            masks=np.where(sane[:, np.newaxis], examples.masks, np.float32(0)),
+            sampling_rates=np.where(sane, rates, np.float32(1)),
+        )
+
+    def _examples(self, parsed: dict[str, Any]) -> Examples:
+        columns = {name: _column(name, feature, parsed[name]) for name, feature in self._features.items()}
+        return Examples(
+            columns,
+            labels=np.stack([parsed[f"label:{label}"] for label in self._labels], 1),
+            masks=np.stack([parsed[f"mask:{label}"] for label in self._labels], 1),
+            sampling_rates=parsed["sampling_rate"],
+            scores={name: parsed[f"score:{name}"] for name in self._scores},
+            **{f"{name}_ms": parsed[name] for name in _TIMES},
+        )
+
+    def _meet_scores(self, serialized: Sequence[bytes]) -> None:
+        """Learn the names of scores: which there are is the business of whoever asked for them."""
+        if not serialized or len(self._scores) >= MAX_SCORES:
+            return
+        try:
+            names = ExampleMessage.FromString(serialized[-1]).features.feature
+        except DecodeError as error:
+            raise ValueError(f"no example: {error}") from None
+        scores = [name.removeprefix("score:") for name in names if name.startswith("score:")]
+        new = sorted(set(scores) - set(self._scores))
+        if new:
+            self._scores = [*self._scores, *new][:MAX_SCORES]
+            self._parse = self._trace()
+
+    def _trace(self) -> Any:
+        """The parser as one graph: eager, its many small operations cost more than the parsing."""
+        spec = {name: _spec(name, feature) for name, feature in self._features.items()}
+        for label in self._labels:
+            spec |= {f"{kind}:{label}": _number(0.0) for kind in ("label", "mask")}
+        spec |= {f"score:{name}": _number(np.nan) for name in self._scores}
+        spec |= {name: tf.io.FixedLenFeature([], tf.int64, 0) for name in _TIMES}
+        spec["sampling_rate"] = _number(1.0)
+
+        def parse(serialized: tf.Tensor) -> dict[str, Any]:
+            parsed = tf.io.parse_example(serialized, spec)
+            return {
+                name: (value.values, value.row_lengths()) if isinstance(value, tf.RaggedTensor) else value
+                for name, value in parsed.items()
+            }
+
+        return tf.function(parse, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+
+
+def _spec(name: str, feature: FeatureSettings) -> Any:
+    if name == _ITEM_ID:
+        return tf.io.FixedLenFeature([], tf.string, b"")
+    if feature.many:
+        return tf.io.RaggedFeature(_DTYPES[feature.type], row_splits_dtype=tf.int64)
+    return tf.io.FixedLenFeature([], _DTYPES[feature.type], _ABSENT[feature.type])
+
+
+def _number(default: float) -> Any:
+    return tf.io.FixedLenFeature([], tf.float32, default)
+
+
+def _to_numpy(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return Lists(*(part.numpy() for part in value))
+    return value.numpy()
+
+
+def _column(name: str, feature: FeatureSettings, value: Any) -> Column:
+    if name == _ITEM_ID and feature.type == "int":
+        return np.array([int(text) if text else MISSING for text in value.tolist()], np.int64)
+    if feature.type != "string":
+        column: Column = value
+        return column
+    if isinstance(value, Lists):
+        return Lists(_fingerprints(value.values), value.lengths)
+    return _fingerprints(value)
+
+
+def _fingerprints(strings: npt.NDArray[Any]) -> Int64:
+    return np.array([fingerprint(text) for text in strings.tolist()], np.int64)

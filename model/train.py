@@ -1,0 +1,175 @@
+"""The trainer: examples in, gradients out.
+
+A worker keeps no state. Rows and dense tensors come from the shards with every batch, and what has been
+learnt is written in the shards' marks: whatever dies, reading goes on there, and every shard learns every
+example once.
+"""
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import orjson
+import tensorflow as tf
+from confluent_kafka import KafkaException
+
+from model.batches import Batch
+from model.examples import ExampleSource
+from model.metrics import Progress
+from model.network import Network
+from model.parse import ExampleParser, Examples
+from model.report import TrainerMetrics
+from model.settings import ModelSettings, TrainerSettings
+from pipelines.schema import ExampleSchema
+from ps.client import Push, PushRefused, ShardError, Shards
+from ps.settings import TableSettings
+
+_RECONNECT_S: Final = 5.0
+_RETRY_S: Final = 0.5
+_MAX_SAMPLES: Final = 64
+_REPLAYED_MS: Final = 3_600_000
+"""Further apart, event time and Kafka's time of an action mean a replay: freshness counts from the latter."""
+_log: Final = logging.getLogger(__name__)
+
+
+def run_trainer(
+    *,
+    worker: int,
+    schema: ExampleSchema,
+    tables: Mapping[str, TableSettings],
+    model: ModelSettings,
+    trainer: TrainerSettings,
+    seed: int,
+    shard_addresses: Sequence[str],
+    bootstrap: str,
+    kafka_client: Mapping[str, str],
+    examples_topic: str,
+    metrics_address: str | None,
+    group: str = "freshet-trainer",
+) -> None:
+    """Be worker `worker` of the consumer group `group` until SIGTERM or SIGINT.
+
+    `tables`: those of `model.features.table_settings`. Prints one line of JSON when it reads: `ready`,
+    `metrics` (URL or null). Raises SystemExit with a sentence when it can't go on.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    stop = _stop_on_signals()
+    # Workers are the way to more cores: a second thread for steps this small gets in the way of other roles.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    network = Network(schema, model, tables, seed)
+    progress = Progress(list(schema.labels), trainer.metrics_window)
+    metrics = TrainerMetrics(progress)
+    url = metrics.serve(metrics_address) if metrics_address else None
+    with Shards(shard_addresses, reconnect_s=_RECONNECT_S) as shards:
+        work = Trainer(schema, network, shards, progress, metrics)
+        source = ExampleSource(
+            bootstrap=bootstrap,
+            kafka_client=kafka_client,
+            topic=examples_topic,
+            group=group,
+            worker=worker,
+            marks=work.marks,
+        )
+        print(orjson.dumps({"ready": True, "metrics": url}).decode(), flush=True)
+        try:
+            _learn_until(stop, source, work, trainer)
+        except (ValueError, KafkaException) as error:
+            raise SystemExit(f"trainer {worker}: {error}") from error
+        finally:
+            source.close()
+
+
+def _learn_until(
+    stop: threading.Event, source: ExampleSource, work: "Trainer", settings: TrainerSettings
+) -> None:
+    """The loop. A shard that is away, or has gone back, is waited for; then reading starts at the marks."""
+    while not stop.is_set():
+        try:
+            batch = source.poll(settings.batch_size, settings.max_wait_ms / 1000)
+            if batch is not None:
+                work.learn(batch)
+            work.metrics.reads(source.backlog(), source.malformed + work.malformed)
+        except PushRefused as refusal:
+            _log.info("back to the marks: %s", refusal)
+            work.metrics.rewinds.inc()
+            source.rewind()
+        except (ShardError, KafkaException) as error:
+            if isinstance(error, KafkaException) and error.args[0].fatal():
+                raise
+            _log.warning("waiting: %s", error)
+            source.rewind()
+            stop.wait(_RETRY_S)
+
+
+class Trainer:
+    """Learns batches: parse, look up, predict and step, push."""
+
+    def __init__(
+        self,
+        schema: ExampleSchema,
+        network: Network,
+        shards: Shards,
+        progress: Progress,
+        metrics: TrainerMetrics,
+    ) -> None:
+        self._parser = ExampleParser(schema)
+        self._network = network
+        self._shards = shards
+        self._progress = progress
+        self.metrics = metrics
+
+    def marks(self) -> list[dict[int, int]]:
+        """The shards' marks; a shard that has lost its dense tensors gets new ones first."""
+        self._shards.initialize_dense(self._network.initial_dense())
+        return self._shards.marks()
+
+    def learn(self, batch: Batch) -> None:
+        """One step. Raises PushRefused when a shard is elsewhere, ShardError; then nothing is lost."""
+        serialized = batch.examples
+        with self.metrics.step.time():
+            if serialized:
+                newest_ms = self._step(batch, self._parser.parse(serialized))
+            else:
+                # Requests whose every item was sampled away: nothing to learn, but they count as read.
+                self._shards.push(Push(batch.spans))
+                newest_ms = 0
+        self.metrics.learnt(len(serialized), newest_ms)
+
+    def _step(self, batch: Batch, examples: Examples) -> int:
+        """Pull, predict and learn, push; the newest time of a join, ms."""
+        lookup = self._network.lookup(examples.columns, len(examples))
+        rows, dense = self._shards.pull(lookup.ids)
+        learnt = self._network.learn(lookup, rows, dense, examples, batch.spans[0].first)
+        event_ms = int(examples.ts_ms.max())
+        self._shards.push(
+            Push(batch.spans, learnt.tables, learnt.dense, event_ms, freshness_samples(batch, examples))
+        )
+        self._progress.add(examples, learnt.predictions)
+        return int(examples.joined_ts_ms.max())
+
+    @property
+    def malformed(self) -> int:
+        """Examples that made no sense."""
+        return self._parser.malformed
+
+
+def freshness_samples(batch: Batch, examples: Examples) -> list[tuple[int, int, int]]:
+    """(partition, offset, action time in ms) of some positives: freshness is measured on them."""
+    chosen = np.flatnonzero(examples.action_ts_ms > 0)
+    chosen = chosen[:: len(chosen) // _MAX_SAMPLES + 1]
+    acted_ms, logged_ms = examples.action_ts_ms[chosen], examples.action_logged_ts_ms[chosen]
+    times_ms = np.where(np.abs(logged_ms - acted_ms) > _REPLAYED_MS, logged_ms, acted_ms)
+    places = [(m.partition, m.offset) for m in batch.messages for _ in m.examples]
+    return [(*places[i], time_ms) for i, time_ms in zip(chosen.tolist(), times_ms.tolist(), strict=True)]
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
