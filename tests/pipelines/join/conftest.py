@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+import orjson
 import pytest
 
 from pipelines.join import state as states
@@ -34,9 +35,8 @@ class Cluster:
     def send(self, value: bytes, *, is_action: bool = False) -> None:
         """A record arrives; its Kafka timestamp is that of its event."""
         self.offset += 1
-        ts_ms = self.intake.read(Arrival(is_action, b"k", value, 0, 0, 0), FOREVER_MS).ts_ms
-        arrival = Arrival(is_action, b"k", value, 0, self.offset, ts_ms)
-        event = self.intake.read(arrival, NOW_MS)
+        arrival = Arrival(is_action, b"k", value, 0, self.offset, orjson.loads(value)["ts"])
+        event = self.intake.read(arrival, FOREVER_MS)
         before = self._read(event.request_id)
         if isinstance(event, Action):
             step = self.logic.on_action(before, event, arrival, lambda: self.watermark_ms, NOW_MS)
