@@ -143,6 +143,16 @@ def test_a_clone_goes_its_own_way():
     assert len(table) == 4900
 
 
+def test_a_clone_reuses_the_rows_that_were_free():
+    table, ids = make(dim=64), np.arange(20_000)
+    table.apply_gradients(ids, ones(ids, 64))
+    table.remove(ids)
+    copy = table.clone()
+    memory_bytes = copy.memory_bytes
+    copy.apply_gradients(ids, ones(ids, 64))
+    assert copy.memory_bytes < 1.2 * memory_bytes
+
+
 def test_touched_names_each_changed_id_once_until_it_is_cleared():
     table = make()
     ids = np.arange(10)
