@@ -13,8 +13,8 @@
 namespace freshet {
 
 // The directory is indexed by the hash bits after those that chose the segment. A full piece grows in steps
-// of about a sixth until it has kMaxBuckets, then splits in two: one insert never rebuilds more than one
-// piece, and the load stays between 0.7 and 0.9 at any size. A piece whose keys cannot be told apart by the
+// of a fifth to a third until it has kMaxBuckets, then splits in two: one insert never rebuilds more than one
+// piece, and the load stays between 0.6 and 0.92 at any size. A piece whose keys cannot be told apart by the
 // directory (a flood with a known seed) grows beyond kMaxBuckets instead.
 //
 // Not thread-safe: the segment has the lock.

@@ -7,6 +7,7 @@ namespace freshet {
 
 RowStore::RowStore(const RowStore& other, RowSpace& space)
     : space_(space),
+      first_slab_rows_(other.first_slab_rows_),
       first_free_(other.first_free_),
       rows_in_last_slab_(other.rows_in_last_slab_),
       slabs_(other.slabs_) {
@@ -21,7 +22,7 @@ uint32_t RowStore::allocate() {
   if (row != kNoFreeRow) {
     std::memcpy(&first_free_, values(row), sizeof(first_free_));
   } else {
-    if (slabs_.empty() || rows_in_last_slab_ == space_.rows_per_slab()) {
+    if (slabs_.empty() || rows_in_last_slab_ == room(slabs_.size() - 1)) {
       if (slabs_.size() == slabs_.capacity()) slabs_.reserve(2 * slabs_.size() + 1);
       slabs_.push_back(space_.take_slab());
       rows_in_last_slab_ = 0;

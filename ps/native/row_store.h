@@ -1,6 +1,7 @@
 // The rows of one segment: slabs of the table's row space, and a free list.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -13,7 +14,12 @@ namespace freshet {
 // segment has the lock.
 class RowStore {
  public:
-  explicit RowStore(RowSpace& space) : space_(space) {}
+  // `first_slab`, of 1: how much of its first slab it uses, different for each segment, so that they do not
+  // all need the next one, and its fresh pages, in one batch.
+  RowStore(RowSpace& space, double first_slab)
+      : space_(space),
+        first_slab_rows_(std::max<size_t>(
+            1, static_cast<size_t>(first_slab * static_cast<double>(space.rows_per_slab())))) {}
   // The same row numbers in another space, which has the slabs already (RowSpace::take_as).
   RowStore(const RowStore& other, RowSpace& space);
   RowStore(const RowStore&) = delete;
@@ -30,11 +36,11 @@ class RowStore {
  private:
   static constexpr uint32_t kNoFreeRow = 0xffffffff;
 
-  size_t used_rows(size_t slab) const {
-    return slab + 1 == slabs_.size() ? rows_in_last_slab_ : space_.rows_per_slab();
-  }
+  size_t room(size_t slab) const { return slab == 0 ? first_slab_rows_ : space_.rows_per_slab(); }
+  size_t used_rows(size_t slab) const { return slab + 1 == slabs_.size() ? rows_in_last_slab_ : room(slab); }
 
   RowSpace& space_;
+  size_t first_slab_rows_;
   uint32_t first_free_ = kNoFreeRow;
   size_t rows_in_last_slab_ = 0;
   std::vector<uint32_t> slabs_;  // the first row of each

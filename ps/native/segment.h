@@ -15,8 +15,8 @@ namespace freshet {
 // Members are guarded by `mutex`: shared to read, exclusive to change. Rows change only under the exclusive
 // lock, so a reader sees embedding and state of one step.
 struct Segment {
-  Segment(uint64_t seed, size_t expected_keys, Arena& arena, RowSpace& space)
-      : map(seed, expected_keys, arena), rows(space) {}
+  Segment(uint64_t seed, size_t expected_keys, Arena& arena, RowSpace& space, double first_slab)
+      : map(seed, expected_keys, arena), rows(space, first_slab) {}
   Segment(const Segment& other, Arena& arena, RowSpace& space)
       : map(other.map, arena), rows(other.rows, space), touched(other.touched) {}
 

@@ -52,9 +52,10 @@ Table::Table(const TableConfig& config)
       initializer_(config.initializer, config.scale, config.seed, config.dim, config.portable),
       optimizer_(config.optimizer, config.constants, config.dim, config.portable),
       space_(row_floats()) {
-  for (auto& segment : segments_) {
-    segment = std::make_unique<Segment>(config.placement_seed, config.initial_capacity_rows / kSegments,
-                                        arena_, space_);
+  for (size_t s = 0; s < kSegments; ++s) {
+    const double first_slab = static_cast<double>(s + 1) / kSegments;
+    segments_[s] = std::make_unique<Segment>(config.placement_seed, config.initial_capacity_rows / kSegments,
+                                             arena_, space_, first_slab);
   }
 }
 
