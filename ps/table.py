@@ -32,8 +32,8 @@ class EmbeddingTable:
         """Make an empty table; `seed`, any integer, decides the initial rows.
 
         `optimizer=False`: rows carry no state, gradients are refused, touches are not listed (serving).
-        `placement_seed` decides where rows lie, and no value; None: random, for an attacker who knew it could choose
-        ids that collide. `portable=True` never uses AVX2; the values are the same.
+        `placement_seed` decides where rows lie, and no value; None: random, for an attacker who knew it could
+        choose ids that collide. `portable=True` never uses AVX2; the values are the same.
         """
         self._core = _core.Table(
             dim=settings.dim,
