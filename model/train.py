@@ -119,6 +119,7 @@ class Trainer:
     ) -> None:
         self._parser = ExampleParser(schema)
         self._network = network
+        self._dense_names = network.initial_dense().keys()
         self._shards = shards
         self._progress = progress
         self.metrics = metrics
@@ -144,6 +145,8 @@ class Trainer:
         """Pull, predict and learn, push; the newest time of a join, ms."""
         lookup = self._network.lookup(examples.columns, len(examples))
         rows, dense = self._shards.pull(lookup.ids)
+        if gone := self._dense_names - dense.keys():
+            raise PushRefused(f"no shard has {', '.join(sorted(gone))}: one has lost what it knew")
         learnt = self._network.learn(lookup, rows, dense, examples, batch.spans[0].first)
         event_ms = int(examples.ts_ms.max())
         self._shards.push(

@@ -1,0 +1,205 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from model.batches import Batch, Message
+from model.features import table_settings
+from model.metrics import Progress
+from model.network import Network
+from model.report import TrainerMetrics
+from model.settings import ModelSettings
+from model.train import Trainer, freshness_samples
+from pipelines.example_pb2 import ExampleList
+from ps.client import PushRefused, Span
+from ps.settings import TableSettings
+
+ROOT = Path(__file__).parents[2]
+MODEL = ModelSettings(hidden=(8,))
+TIMEOUT_S = 60
+
+
+@pytest.fixture
+def make_trainer(small):
+    def make(shards) -> Trainer:
+        network = Network(small, MODEL, table_settings(small, {}, TableSettings(dim=4)), seed=1)
+        progress = Progress(["click"], 2000)
+        return Trainer(small, network, shards, progress, TrainerMetrics(progress))
+
+    return make
+
+
+@pytest.fixture
+def make_batches(small, make_example):
+    """Batches of examples in which a user's clicks depend on the item's parity."""
+
+    def make(count: int, size: int = 100) -> list[Batch]:
+        rng, batches = np.random.default_rng(1), []
+        for number in range(count):
+            pairs = rng.integers(0, (20, 50), (size, 2)).tolist()
+            examples = tuple(
+                make_example(small, {"user_id": u}, {}, {"item_id": i}, click=float((u + i) % 2 == 0))
+                for u, i in pairs
+            )
+            batches.append(Batch((Span(0, number, number + 1),), (Message(0, number, examples),)))
+        return batches
+
+    return make
+
+
+def test_the_model_learns_what_it_could_not_know(small, make_shards, make_trainer, make_batches):
+    trainer = make_trainer(make_shards(small))
+    trainer.marks()
+    for batch in make_batches(150):
+        trainer.learn(batch)
+    window = trainer._progress.windows["click", "fresh"]
+    assert window.quality().auc > 0.95
+    assert window.quality().calibration == pytest.approx(1, abs=0.1)
+
+
+def test_a_batch_that_comes_again_changes_nothing(small, make_shards, make_trainer, make_batches):
+    shards = make_shards(small)
+    trainer = make_trainer(shards)
+    trainer.marks()
+    first, second = make_batches(2)
+    trainer.learn(first)
+    trainer.learn(second)
+    before = [shard.state().dense["bias"] for shard in shards.shards if "bias" in shard.dense()]
+    trainer.learn(first)
+    after = [shard.state().dense["bias"] for shard in shards.shards if "bias" in shard.dense()]
+    assert before == after
+    assert shards.marks() == [{0: 2}, {0: 2}]
+
+
+def test_a_batch_from_elsewhere_is_refused(small, make_shards, make_trainer, make_batches):
+    trainer = make_trainer(make_shards(small))
+    trainer.marks()
+    first, _, third = make_batches(3)
+    trainer.learn(first)
+    with pytest.raises(PushRefused):
+        trainer.learn(third)
+
+
+def test_messages_without_examples_move_the_marks(small, make_shards, make_trainer):
+    shards = make_shards(small)
+    make_trainer(shards).learn(Batch((Span(0, 0, 3),), (Message(0, 2, ()),)))
+    assert shards.marks() == [{0: 3}, {0: 3}]
+
+
+def test_freshness_counts_from_the_log_when_the_action_is_replayed(small, make_example, make_trainer):
+    from model.parse import ExampleParser
+
+    hour_ms = 3_600_000
+    times = [(5_000, 5_100), (5_000, 5_000 + 2 * hour_ms), (0, 0)]
+    examples = tuple(
+        make_example(small, {}, {}, {"item_id": 1}, action_ts_ms=acted, action_logged_ts_ms=logged)
+        for acted, logged in times
+    )
+    batch = Batch((Span(1, 0, 9),), (Message(1, 4, examples[:1]), Message(1, 8, examples[1:])))
+    found = freshness_samples(batch, ExampleParser(small).parse(batch.examples))
+    assert found == [(1, 4, 5_000), (1, 8, 5_000 + 2 * hour_ms)]
+
+
+SHARDS = """
+import sys
+import orjson
+from pipelines.schema import ExampleSchema
+from model.features import table_settings
+from ps.server import run_shard
+from ps.settings import OptimizerSettings, SyncSettings, TableSettings
+
+schema = ExampleSchema.model_validate_json(sys.argv[1])
+run_shard(
+    index=0, shards=1, address=sys.argv[2], metrics_address=None,
+    tables=table_settings(schema, {}, TableSettings(dim=4)), dense_optimizer=OptimizerSettings(kind="adam"),
+    seed=1, sync=SyncSettings(), snapshots_url=sys.argv[3], snapshot_interval_s=3600, keep=2, bootstrap=None,
+    kafka_client={}, updates_topic="updates", resume=True,
+)
+"""
+TRAINER = """
+import sys
+from pipelines.schema import ExampleSchema
+from model.features import table_settings
+from model.settings import ModelSettings, TrainerSettings
+from model.train import run_trainer
+from ps.settings import TableSettings
+
+schema = ExampleSchema.model_validate_json(sys.argv[1])
+run_trainer(
+    worker=0, schema=schema, tables=table_settings(schema, {}, TableSettings(dim=4)),
+    model=ModelSettings(hidden=(8,)), trainer=TrainerSettings(batch_size=50), seed=1,
+    shard_addresses=[sys.argv[2]], bootstrap=sys.argv[3], kafka_client={}, examples_topic=sys.argv[4],
+    metrics_address="127.0.0.1:0", group=sys.argv[4],
+)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a script in a process of its own and waits for its ready line."""
+    running = []
+
+    def start(script: str, *arguments: str) -> tuple[subprocess.Popen[bytes], dict[str, object]]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        with (tmp_path / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", script, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+            )
+        running.append(process)
+        line = process.stdout.readline()
+        assert line, (tmp_path / "log").read_text()
+        return process, orjson.loads(line)
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def metric(url: object, name: str) -> float:
+    lines = urllib.request.urlopen(str(url)).read().decode().splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
+
+
+def wait_until(condition) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.stack
+def test_a_shard_that_falls_back_learns_again_what_it_forgot_and_no_more(
+    small, broker, make_batches, start, tmp_path
+):
+    topic = broker.make_topic("examples-of-the-trainer")
+    values = [ExampleList(examples=batch.examples).SerializeToString() for batch in make_batches(20, 10)]
+    schema = small.model_dump_json(by_alias=True)
+    snapshots = (tmp_path / "snapshots").as_uri()
+    shard, said = start(SHARDS, schema, "127.0.0.1:0", snapshots)
+    address = said["address"]
+    trainer, told = start(TRAINER, schema, address, broker.address, topic)
+    broker.send(topic, values[:10])
+    wait_until(lambda: metric(told["metrics"], "freshet_trainer_examples_total") == 100)
+    # Its only snapshot is the empty one of its start: all it has learnt is lost.
+    shard.kill()
+    shard.wait()
+    start(SHARDS, schema, address, snapshots)
+    broker.send(topic, values[10:])
+    wait_until(lambda: metric(told["metrics"], "freshet_trainer_examples_total") >= 300)
+    assert metric(told["metrics"], "freshet_trainer_examples_total") == 300
+    assert metric(told["metrics"], "freshet_trainer_rewinds_total") >= 1
+    assert metric(told["metrics"], "freshet_trainer_backlog_messages") == 0
+    trainer.send_signal(signal.SIGTERM)
+    assert trainer.wait(TIMEOUT_S) == 0
