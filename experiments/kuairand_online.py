@@ -1,6 +1,6 @@
 """What the KuaiRand job's model is worth, without the stack: one pass, served scores that lag behind.
 
-Run: PYTHONPATH=. python experiments/kuairand_online.py --path DIR [--until 0.5 --from 0.25] [--set model.l2=0]
+Run: PYTHONPATH=. python experiments/kuairand_online.py --path DIR [--until 0.5 --from 0.25] [--set a.b=c]
 
 Settings were chosen on the first half alone (`--until 0.5 --from 0.25`).
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.closed_loop import ClosedLoop, Parameters, load_job
+from experiments.closed_loop import ClosedLoop, load_job
 from jobs.quality import measure
+from jobs.spec import Job
 from jobs.traffic.paths import find_files
 from jobs.traffic.replay import KuaiRandVisits
 from jobs.traffic.visits import Visit
-from jobs.spec import Job
 
 ROOT = Path(__file__).parents[1]
 
