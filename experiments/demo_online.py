@@ -41,7 +41,7 @@ def outcomes(job: Job, visit: Visit, rng: np.random.Generator) -> Iterator[tuple
 
 
 def run(job: Job, seconds: int, every_s: int) -> Iterator[dict[str, float]]:
-    """AUC of served scores, of those of a model frozen after 30 s, and the best possible, by stretch of time."""
+    """AUC of the served scores, of a frozen model's, and the best possible, by stretch of time."""
     loop = ClosedLoop(job, int(job.traffic.requests_per_s * job.traffic.candidates))
     rng, waiting, count, frozen = np.random.default_rng(1), [], 0, None
     visits, names = iter(SimulatedVisits(job, START_MS)), ("served", "frozen", "best")
