@@ -1,0 +1,315 @@
+"""What a running job says of itself, gathered from its parts: for the dashboard, `status` and the live line.
+
+Nothing here raises because a part is down: what can't be known is None, and an alarm says why.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client.samples import Sample
+
+from jobs import alarms
+from jobs.counters import Counters
+from jobs.scrape import Scraper, read_json, read_samples, total
+from jobs.spec import Job
+
+JOINS: Final = {
+    "matched": "positives",
+    "negative": "negatives",
+    "sampled_away": "sampled_away",
+    "late": "late",
+    "duplicate": "duplicates",
+    "orphan": "orphans",
+    "malformed": "malformed",
+    "unused": "unused",
+}
+"""Outcomes of the join, and the counter `freshet_joiner_…` of each."""
+STAGES: Final = ("asked", "actions", "joined", "learnt", "published", "served")
+AUC_OF: Final = {"online": "served", "frozen": "frozen", "best": "best"}
+_COUNTERS: Final = {
+    "asked": "freshet_traffic_impressions_total",
+    "actions": "freshet_traffic_actions_total",
+    "learnt": "freshet_trainer_examples_total",
+    "published": "freshet_ps_published_rows_total",
+    "served": "freshet_replica_items_total",
+    "joined": "freshet_joiner_examples",
+    "read": "freshet_joiner_impressions",
+    **{f"join:{name}": f"freshet_joiner_{counter}" for name, counter in JOINS.items()},
+}
+_PENDING: Final = "pendingRecords"
+_RECORDS: Final = "operator_numRecordsIn"
+_WANTED: Final = (
+    *("freshet_traffic_", "freshet_trainer_", "freshet_joiner_", "freshet_replica_items"),
+    *("freshet_ps_rows", "freshet_ps_memory", "freshet_ps_published", "_p99_", "_lag_", _PENDING, _RECORDS),
+)
+_ANSWERS: Final = frozenset({"ps", "trainer", "replica", "traffic"})
+"""Roles that have an endpoint of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at a job; `dataclasses.asdict` makes it JSON. What is not known is None."""
+
+    at: float
+    """Seconds since 1970."""
+    freshness_p50_ms: float | None
+    freshness_p99_ms: float | None
+    """Of the last minute; of several replicas the worst."""
+    auc: dict[str, float | None]
+    """Of the first label: `online` (as served), `frozen`, `best`."""
+    events_per_s: dict[str, float | None]
+    """By stage (`STAGES`); `asked` and `served` count items, `published` rows."""
+    lag_s: dict[str, float | None]
+    """By stage: `joiner`, `trainer`, `ps`, `replica`; of several parts the worst."""
+    joins: dict[str, int]
+    """Outcomes of the join (`JOINS`) so far."""
+    joins_per_s: dict[str, float | None]
+    shards: list[dict[str, Any]]
+    """`rows`, `memory_bytes`, `lookup_p99_ms`, `up`."""
+    parts: list[dict[str, Any]]
+    """As in roles.json, with `remedy` and `detail` (what it waits for), null when all is well."""
+    alarms: list[str]
+    totals: dict[str, int]
+    """Events by stage so far."""
+    run: dict[str, Any]
+    """`job`, `state`, `started`, `updated`, `error` of roles.json; empty without it."""
+    traffic: dict[str, Any]
+    """RUN/traffic.json; empty without it."""
+
+
+class Observer:
+    """Looks at one job again and again; rates are between its own looks."""
+
+    def __init__(self, job: Job, run_dir: Path) -> None:
+        self._job, self._run_dir = job, run_dir
+        self._scraper = Scraper()
+        self._counters = Counters()
+        self._pages = dict(_pages(job))
+        self._answered_s: dict[str, float] = {}
+        self._flink_job: str | None = None
+        self._standstill = alarms.Standstill(alarms.stages_of(job), time.monotonic())
+
+    def close(self) -> None:
+        """Give its threads back."""
+        self._scraper.close()
+
+    def observe(self) -> Observation:
+        """Look now; takes at most about 1.5 s."""
+        statuses = map(_status_url, self._job.serving.addresses)
+        bodies = self._scraper.fetch([*self._pages.values(), *statuses, *self._flink_pages()])
+        at = time.time()
+        samples = {name: read_samples(bodies.get(url), _WANTED) for name, url in self._pages.items()}
+        answers = {name: url in bodies for name, url in self._pages.items()}
+        self._count(samples)
+        self._find_flink_job(bodies)
+        return self._combine(at, samples, answers, bodies)
+
+    def _combine(
+        self,
+        at: float,
+        samples: Mapping[str, list[Sample]],
+        answers: Mapping[str, bool],
+        bodies: Mapping[str, bytes],
+    ) -> Observation:
+        statuses = {
+            i: read_json(bodies.get(_status_url(a))) for i, a in enumerate(self._job.serving.addresses)
+        }
+        recent = [s["freshness"]["last_minute"] for s in statuses.values() if "freshness" in s]
+        run, traffic = _read_file(self._run_dir / "roles.json"), _read_file(self._run_dir / "traffic.json")
+        parts = self._parts(at, run, answers, statuses)
+        freshness_p99_ms, lag_s = _worst(r.get("p99_ms") for r in recent), self._lags(samples, statuses)
+        checkpoints = read_json(bodies.get(self._checkpoints_url()))
+        return Observation(
+            at=at,
+            freshness_p50_ms=_worst(r.get("p50_ms") for r in recent),
+            freshness_p99_ms=freshness_p99_ms,
+            auc=self._auc(samples),
+            events_per_s={stage: self._counters.rate(stage) for stage in STAGES},
+            lag_s=lag_s,
+            joins={name: int(self._counters.total(f"join:{name}") or 0) for name in JOINS},
+            joins_per_s={name: self._counters.rate(f"join:{name}") for name in JOINS},
+            shards=[self._shard(i, samples, answers) for i in range(self._job.ps.shards)],
+            parts=parts,
+            alarms=self._alarms(at, run, traffic, parts, freshness_p99_ms, lag_s, checkpoints),
+            totals={stage: int(self._counters.total(stage) or 0) for stage in STAGES},
+            run={key: run.get(key) for key in ("job", "state", "started", "updated", "error")} if run else {},
+            traffic=traffic,
+        )
+
+    def _count(self, samples: Mapping[str, list[Sample]]) -> None:
+        for endpoint, found in samples.items():
+            for name, metric in _COUNTERS.items():
+                self._counters.add(endpoint, name, total(found, metric))
+            self._counters.add(endpoint, "records", _records_read(found))
+        self._counters.tick(time.monotonic())
+
+    def _flink_pages(self) -> list[str]:
+        address = self._job.joiner.flink_address
+        return [f"http://{address}/jobs/overview", self._checkpoints_url()] if address else []
+
+    def _checkpoints_url(self) -> str:
+        # Before the job is known this asks for one that does not exist, which is harmless.
+        return f"http://{self._job.joiner.flink_address}/jobs/{self._flink_job or '0' * 32}/checkpoints"
+
+    def _find_flink_job(self, bodies: Mapping[str, bytes]) -> None:
+        """The newest of the job's name: after a resume there are older ones."""
+        overview = read_json(bodies.get(f"http://{self._job.joiner.flink_address}/jobs/overview"))
+        found = [job for job in overview.get("jobs", []) if job.get("name") == self._job.name]
+        if found:
+            self._flink_job = str(max(found, key=lambda job: job.get("start-time", 0))["jid"])
+
+    def _auc(self, samples: Mapping[str, list[Sample]]) -> dict[str, float | None]:
+        label = next(iter(self._job.schema_.labels))
+        told = [s for name, found in samples.items() if name.startswith("trainer-") for s in found]
+        values: dict[str, list[float]] = {of: [] for of in AUC_OF}
+        for sample in told:
+            for of, source in AUC_OF.items():
+                labels = {"label": label, "of": source}
+                if sample.name == "freshet_trainer_auc" and sample.labels == labels:
+                    values[of].append(sample.value)
+        return {of: sum(each) / len(each) if each else None for of, each in values.items()}
+
+    def _lags(
+        self, samples: Mapping[str, list[Sample]], statuses: Mapping[int, dict[str, Any]]
+    ) -> dict[str, float | None]:
+        return {
+            "joiner": self._joiner_lag_s(samples),
+            "trainer": _worst(_gauges(samples, "freshet_trainer_lag_seconds")),
+            "ps": _worst(_gauges(samples, "freshet_ps_publish_lag_seconds")),
+            "replica": _worst(s["updates"].get("lag_s") for s in statuses.values() if "updates" in s),
+        }
+
+    def _joiner_lag_s(self, samples: Mapping[str, list[Sample]]) -> float | None:
+        """The time it would take to read what waits at the present pace."""
+        waiting = [value for value in _gauges(samples, _PENDING) if value >= 0]
+        if not waiting:
+            return None
+        pace = self._counters.rate("records")
+        return sum(waiting) / pace if pace else None if sum(waiting) else 0.0
+
+    def _shard(
+        self, index: int, samples: Mapping[str, list[Sample]], answers: Mapping[str, bool]
+    ) -> dict[str, Any]:
+        found = samples.get(f"ps-{index}", [])
+        rows, memory = total(found, "freshet_ps_rows"), total(found, "freshet_ps_memory_bytes")
+        lookup_s = total(found, "freshet_ps_lookup_p99_seconds")
+        return {
+            "rows": None if rows is None else int(rows),
+            "memory_bytes": None if memory is None else int(memory),
+            "lookup_p99_ms": None if lookup_s is None else lookup_s * 1000,
+            "up": answers.get(f"ps-{index}", False),
+        }
+
+    def _parts(
+        self,
+        at: float,
+        run: Mapping[str, Any],
+        answers: Mapping[str, bool],
+        statuses: Mapping[int, dict[str, Any]],
+    ) -> list[dict[str, Any]]:
+        """Those of roles.json; without it, those that have an address in the job file."""
+        told = run.get("parts") or [
+            _remote_part(name, url, answers[name]) for name, url in self._pages.items()
+        ]
+        return [self._judged(at, dict(part), answers, statuses) for part in told if "name" in part]
+
+    def _judged(
+        self,
+        at: float,
+        part: dict[str, Any],
+        answers: Mapping[str, bool],
+        statuses: Mapping[int, dict[str, Any]],
+    ) -> dict[str, Any]:
+        name, role = part["name"], part.setdefault("role", "")
+        if role not in _ANSWERS or answers.get(name, True) or part.get("state") != "ready":
+            self._answered_s[name] = at
+        part["silent_s"] = round(at - self._answered_s.setdefault(name, at), 1)
+        waiting = statuses.get(part.get("index", 0), {}).get("waiting_for") if role == "replica" else None
+        part["detail"] = "; ".join(waiting) if waiting else None
+        part["remedy"] = alarms.remedy(part, at)
+        return part
+
+    def _alarms(
+        self,
+        at: float,
+        run: Mapping[str, Any],
+        traffic: Mapping[str, Any],
+        parts: list[dict[str, Any]],
+        freshness_p99_ms: float | None,
+        lag_s: Mapping[str, float | None],
+        checkpoints: Mapping[str, Any],
+    ) -> list[str]:
+        ended = alarms.of_run(run, at) if run else None
+        if ended:
+            return [ended]
+        started = traffic.get("started")
+        found = [
+            *alarms.of_parts(parts),
+            alarms.of_checkpoints(checkpoints, at),
+            self._stuck(traffic, is_explained=any(part["remedy"] for part in parts)),
+            alarms.of_freshness(freshness_p99_ms, at - float(started) if started else None, lag_s),
+        ]
+        return [alarm for alarm in found if alarm]
+
+    def _stuck(self, traffic: Mapping[str, Any], is_explained: bool) -> str | None:
+        """The stage that stands still while traffic goes on."""
+        now_s = time.monotonic()
+        runs = self._job.traffic.kind == "none" or (bool(traffic) and not traffic.get("done"))
+        if is_explained or not runs:
+            self._standstill.restart(now_s)
+            return None
+        stuck = self._standstill.check(self._counters.grew_s, now_s)
+        error = traffic.get("last_error")
+        return f"{stuck} Traffic says: {error}." if stuck and error else stuck
+
+
+def _pages(job: Job) -> Iterator[tuple[str, str]]:
+    """The name of each part that tells metrics, and where."""
+    for role, addresses in (
+        ("ps", job.ps.metrics_addresses),
+        ("trainer", job.trainer.metrics_addresses),
+        ("replica", job.serving.addresses),
+        ("flink", job.joiner.metrics_addresses),
+    ):
+        yield from ((f"{role}-{i}", f"http://{address}/metrics") for i, address in enumerate(addresses))
+    if job.traffic.metrics_address:
+        yield "traffic", f"http://{job.traffic.metrics_address}/metrics"
+
+
+def _remote_part(name: str, url: str, answers: bool) -> dict[str, Any]:
+    role, _, index = name.partition("-")
+    return {
+        "name": name,
+        "role": role,
+        "index": int(index or 0),
+        "state": "ready" if answers else "unreachable",
+        "address": url.split("/")[2],
+    }
+
+
+def _records_read(samples: Sequence[Sample]) -> float | None:
+    """Records that Flink's sources have read: of the operators that also tell what waits for them."""
+    sources = {s.labels.get("operator_name") for s in samples if s.name.endswith(_PENDING)}
+    return total([s for s in samples if s.labels.get("operator_name") in sources], _RECORDS)
+
+
+def _gauges(samples: Mapping[str, list[Sample]], name: str) -> list[float]:
+    return [value for found in samples.values() if (value := total(found, name)) is not None]
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _status_url(address: str) -> str:
+    return f"http://{address}/v1/status"
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path.read_bytes())
+    except OSError:
+        return {}

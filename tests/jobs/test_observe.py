@@ -1,0 +1,181 @@
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from jobs.observe import JOINS, STAGES, Observer
+
+
+@pytest.fixture
+def observer(pretended: Any) -> Iterator[Observer]:
+    pretended.write_roles()
+    pretended.write_traffic()
+    observer = Observer(pretended.job(), pretended.run_dir)
+    yield observer
+    observer.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """Seconds by which the observer's clock is ahead."""
+    ahead, monotonic = [0.0], time.monotonic
+    monkeypatch.setattr("jobs.observe.time.monotonic", lambda: monotonic() + ahead[0])
+    return ahead
+
+
+def test_one_look_tells_all_that_is_known_and_rates_come_with_the_second(
+    pretended: Any, observer: Observer, clock: list[float]
+) -> None:
+    first = observer.observe()
+    assert first.auc == {"online": 0.71, "frozen": 0.62, "best": 0.79}
+    assert (first.freshness_p50_ms, first.freshness_p99_ms) == (1400.0, 2900.0)
+    assert first.lag_s == {"joiner": 0.0, "trainer": 0.9, "ps": 0.4, "replica": 0.2}
+    assert first.events_per_s == dict.fromkeys(STAGES)
+    assert first.shards[1] == {"rows": 151, "memory_bytes": 1 << 20, "lookup_p99_ms": 2.5, "up": True}
+    assert set(first.joins) == set(JOINS)
+    assert first.alarms == []
+    pretended.move(100)
+    clock[0] += 2.0
+    second = observer.observe()
+    assert second.events_per_s["asked"] == pytest.approx(50.0, rel=0.2)
+    assert second.joins_per_s["matched"] == pytest.approx(10.0, rel=0.2)
+    assert second.joins["late"] == 2
+    assert second.totals["learnt"] == 100
+
+
+def test_an_observation_is_json(observer: Observer) -> None:
+    assert orjson.loads(orjson.dumps(dataclasses.asdict(observer.observe())))["run"]["job"] == "demo"
+
+
+def test_nothing_there_is_no_error(pretended: Any) -> None:
+    pretended.close()
+    observer = Observer(pretended.job(), pretended.run_dir / "missing")
+    seen = observer.observe()
+    assert seen.auc == dict.fromkeys(("online", "frozen", "best"))
+    assert seen.freshness_p99_ms is None
+    assert [shard["up"] for shard in seen.shards] == [False, False]
+    assert {part["state"] for part in seen.parts} == {"unreachable"}
+    assert any("correct its address" in alarm for alarm in seen.alarms)
+    pretended.__init__(pretended.run_dir)
+
+
+def test_rubbish_from_every_endpoint_is_no_error(pretended: Any, observer: Observer) -> None:
+    names = ("traffic", "taskmanager-0", "trainer-0", "replica-0", "ps-0", "ps-1")
+    pretended.broken = {f"/{name}/metrics" for name in names} | {
+        "/replica-0/v1/status",
+        "/flink/jobs/overview",
+    }
+    (pretended.run_dir / "roles.json").write_text("[")
+    assert observer.observe().auc["online"] is None
+
+
+def test_a_part_that_is_down_is_an_alarm_with_its_remedy_and_its_log(
+    pretended: Any, observer: Observer
+) -> None:
+    pretended.write_roles(ps_1={"state": "restarting", "error": "killed by signal 9"})
+    seen = observer.observe()
+    down = next(part for part in seen.parts if part["name"] == "ps-1")
+    assert "Training waits for it" in down["remedy"]
+    assert [part["name"] for part in seen.parts if part["remedy"]] == ["ps-1"]
+    (alarm,) = seen.alarms
+    assert "ps-1 has died (killed by signal 9)" in alarm
+    assert "logs/ps-1.log" in alarm
+
+
+def test_a_part_that_is_ready_but_does_not_answer_hangs(
+    pretended: Any, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer.observe()
+    pretended.silent = {"/trainer-0/metrics"}
+    pretended.write_roles(updated=time.time() + 10)
+    now = time.time
+    monkeypatch.setattr("jobs.observe.time.time", lambda: now() + 6)
+    (alarm,) = observer.observe().alarms
+    assert "trainer-0 has not answered for 6 s" in alarm
+
+
+@pytest.mark.parametrize(
+    ("moving", "named"),
+    [
+        ((), "Traffic has written nothing"),
+        (("asked", "read", "joined", "learnt", "published"), "Replicas score nothing"),
+        (("asked", "served"), "The joiner reads nothing"),
+        (("asked", "served", "read"), "The joiner joins nothing"),
+        (("asked", "served", "read", "joined"), "The trainer learns nothing"),
+        (("asked", "served", "read", "joined", "learnt"), "The shards publish no row"),
+    ],
+)
+def test_the_first_stage_that_stands_still_is_named(
+    pretended: Any, observer: Observer, clock: list[float], moving: tuple[str, ...], named: str
+) -> None:
+    observer.observe()
+    for _ in range(2):
+        pretended.move()
+        clock[0] += 1
+        assert observer.observe().alarms == []
+    seen: list[str] = []
+    for _ in range(12):
+        clock[0] += 3
+        if moving:
+            pretended.move(stages=moving)
+        seen = observer.observe().alarms
+    (alarm,) = seen
+    assert named in alarm
+    pretended.move()
+    clock[0] += 1
+    assert observer.observe().alarms == []
+
+
+def test_a_stage_has_time_to_begin_after_the_one_before_it(
+    pretended: Any, observer: Observer, clock: list[float]
+) -> None:
+    observer.observe()
+    for _ in range(8):
+        clock[0] += 3
+        pretended.move(stages=("asked", "served", "read"))
+        assert observer.observe().alarms == []
+
+
+def test_traffic_that_is_done_is_no_standstill(
+    pretended: Any, observer: Observer, clock: list[float]
+) -> None:
+    pretended.write_traffic(done=True)
+    observer.observe()
+    clock[0] += 100
+    assert observer.observe().alarms == []
+
+
+def test_freshness_above_eight_seconds_names_the_stage_that_is_behind(
+    pretended: Any, observer: Observer
+) -> None:
+    pretended.last_minute = {"count": 9, "p50_ms": 5000.0, "p99_ms": 9100.0}
+    (alarm,) = observer.observe().alarms
+    assert "9.1 s" in alarm
+    assert "the trainer is furthest behind" in alarm
+    pretended.write_traffic(started=time.time() - 20)
+    assert observer.observe().alarms == []
+
+
+def test_a_checkpoint_that_failed_is_told_until_one_succeeds(pretended: Any, observer: Observer) -> None:
+    failed = {"failure_timestamp": time.time() * 1000, "failure_message": "No space left on device"}
+    pretended.checkpoints = {"latest": {"failed": failed, "completed": None}}
+    observer.observe()
+    (alarm,) = observer.observe().alarms
+    assert "No space left on device" in alarm
+    pretended.checkpoints["latest"]["completed"] = {"latest_ack_timestamp": time.time() * 1000 + 1}
+    assert observer.observe().alarms == []
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "told"),
+    [("running", 30, "30 s old"), ("stopped", 0, "has ended"), ("failed", 0, "--resume")],
+)
+def test_a_run_that_is_over_explains_everything_else(
+    pretended: Any, observer: Observer, state: str, age_s: float, told: str
+) -> None:
+    pretended.write_roles(state, updated=time.time() - age_s, ps_0={"state": "failed"})
+    (alarm,) = observer.observe().alarms
+    assert told in alarm
