@@ -110,7 +110,9 @@ def _bounds(node: dict[str, Any]) -> str:
         "maximum": "at most",
     }
     bounds = [f"{word} {node[key]:g}" for key, word in words.items() if key in node]
-    return f", {' and '.join(bounds)}" if bounds else ""
+    if not bounds:
+        return ""
+    return f" {'of ' if bounds[0].startswith('at') else ''}{' and '.join(bounds)}"
 
 
 def _resolve(node: object) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""The arguments JOB.yaml and `--set`, and the job that they make."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from jobs.spec import Job
+
+FILE = click.Path(path_type=Path)
+
+
+def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from jobs.shape import find, keys_of
+
+    block, dot, _ = incomplete.rpartition(".")
+    path = tuple(block.split(".")) if dot else ()
+    keys = (f"{block}{dot}{key}" for key in keys_of(path))
+    return [
+        CompletionItem(key + ("." if find((*path, key.rpartition(".")[2])).get("type") == "object" else "="))
+        for key in keys
+        if key.startswith(incomplete)
+    ]
+
+
+def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds JOB.yaml (`file`) and `--set` (`overrides`)."""
+    file = click.argument("file", metavar="JOB.yaml", type=FILE)
+    overrides = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY.KEY=VALUE",
+        shell_complete=_complete_key,
+        help="Change a value of the job file, e.g. --set traffic.speed=100x. May be repeated.",
+    )
+    return file(overrides(function))
+
+
+def load(file: Path, overrides: Sequence[str]) -> "Job":
+    """The job; raises `jobs.load.JobFileError`."""
+    from jobs.load import load_job
+
+    return load_job(file, overrides)
