@@ -104,9 +104,8 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     job = Job.model_validate(YAML(typ="safe").load(Path("jobs/demo.yaml")))
     rows = list(impressions(job, seconds))
-    print(
-        f"{len(rows)} impressions, {np.mean([row[2] for row in rows]):.3f} clicked; AUC of every {BUCKET_S:.0f} s"
-    )
+    clicked = np.mean([row[2] for row in rows])
+    print(f"{len(rows)} impressions, {clicked:.3f} clicked; AUC of every {BUCKET_S:.0f} s")
     print("best  ", *by_bucket(rows, [row[3] for row in rows]))
     print("online", *by_bucket(rows, predictions(rows, math.inf)))
     print("frozen", *by_bucket(rows, predictions(rows, 30)))

@@ -1,6 +1,7 @@
-"""The job file as types: one recommender, top to bottom. Each stage owns the settings of its blocks; this is their sum.
+"""The job file as types: one recommender, top to bottom.
 
-What is wrong with a file is found by `jobs.validate`, which knows the lines; this module only says what is right.
+Each stage owns the settings of its blocks; this is their sum. What is wrong with a file is found by
+`jobs.validate`, which knows the lines; this module only says what is right.
 """
 
 import re
@@ -64,7 +65,7 @@ class TrafficSettings(Block):
     freeze_after: float = Field(default=0.5, ge=0, le=1)
     """Replay: the share of its impressions after which the comparison model is frozen; 1: never."""
     freeze_after_s: float = Field(default=30.0, ge=0)
-    """Simulated: the seconds of traffic after which the comparison model is frozen, at the start of the run."""
+    """Simulated: the seconds of traffic, from the run's start, after which the comparison model is frozen."""
 
 
 class DashboardSettings(Block):

@@ -15,7 +15,10 @@ class Block(BaseModel):
 
 
 class InitializerSettings(Block):
-    """The initial value of a row, a pure function of (table seed, id): `scale` is the constant, the half width or the deviation."""
+    """The initial value of a row, a pure function of (table seed, id).
+
+    `scale` is the constant, the half width or the deviation.
+    """
 
     kind: InitializerKind = "uniform"
     scale: float = 0.05

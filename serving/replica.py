@@ -56,6 +56,7 @@ def run_replica(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
+
     from model.score import Scorer
 
     # Calls are many and small: a second thread would only get in the way of the other roles.
