@@ -26,18 +26,19 @@ def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -
     ]
 
 
+override_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY.KEY=VALUE",
+    shell_complete=_complete_key,
+    help="Change a value of the job file, e.g. --set traffic.speed=100x. May be repeated.",
+)
+
+
 def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds JOB.yaml (`file`) and `--set` (`overrides`)."""
-    file = click.argument("file", metavar="JOB.yaml", type=FILE)
-    overrides = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="KEY.KEY=VALUE",
-        shell_complete=_complete_key,
-        help="Change a value of the job file, e.g. --set traffic.speed=100x. May be repeated.",
-    )
-    return file(overrides(function))
+    return click.argument("file", metavar="JOB.yaml", type=FILE)(override_option(function))
 
 
 def load(file: Path, overrides: Sequence[str]) -> "Job":
