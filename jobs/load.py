@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,12 +38,14 @@ _STAND_INS: Final[dict[str, Any]] = {
 }
 """For required keys that are missing or wrong, so that the rest of the file can be looked at."""
 _REPAIRS: Final = 3
+Check = Callable[[Job], list[Finding]]
 
 
-def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
+def load_job(path: Path, overrides: Sequence[str] = (), checks: Sequence[Check] = (check,)) -> Job:
     """The job in the YAML file at `path`, with `${NAME}` taken from the environment.
 
-    `overrides` are `KEY.KEY=VALUE`, the value in YAML. Raises JobFileError with every mistake.
+    `overrides` are `KEY.KEY=VALUE`, the value in YAML. `checks` look at the job once its types are right.
+    Raises JobFileError with every mistake.
     """
     document = read_document(path)
     if not document.problems:
@@ -54,7 +56,7 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
     problems = list(document.problems)
     job = None
     if isinstance(document.value, dict):
-        job, findings = examine(document)
+        job, findings = examine(document, checks)
         problems += [_located(document, finding) for finding in findings]
     if problems or job is None:
         raise JobFileError(_in_order(problems, document))
@@ -67,7 +69,7 @@ def dump_job(job: Job) -> str:
     return text.replace("${", "$${") + "\n"
 
 
-def examine(document: Document) -> tuple[Job | None, list[Finding]]:
+def examine(document: Document, checks: Sequence[Check]) -> tuple[Job | None, list[Finding]]:
     """The job in `document`, and what is wrong with it. The job is None when it can't even be repaired."""
     value, found = document.value, _odd_numbers(document)
     for finding in found:
@@ -83,10 +85,8 @@ def examine(document: Document) -> tuple[Job | None, list[Finding]]:
             for finding in sorted(new, key=lambda each: -len(each.path)):
                 value = _repaired(value, finding)
         else:
-            meant = [
-                finding for finding in check(job) if not any(_rests_on(use, found) for use in _uses(finding))
-            ]
-            return job, found + meant
+            meant = [finding for each in checks for finding in each(job)]
+            return job, found + [each for each in meant if not any(_rests_on(u, found) for u in _uses(each))]
     return None, found
 
 

@@ -2,9 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -17,6 +18,8 @@ _PATTERNS: Final = {
     "[a-z0-9-]": "lower-case letters, digits and hyphens (at most 63, a hyphen not first)",
     "x$": "a speed-up such as 100x",
 }
+_SHOWN: Final = 20
+"""Names in one message."""
 _NEEDED: Final = {
     "name": "write what the recommender is called, such as `name: films`",
     "schema": "it holds `features` and `labels`",
@@ -201,3 +204,16 @@ def _meant(node: dict[str, Any], value: Any) -> str | None:
     if not words and (number := re.match(r"[0-9.]+(?=\s*[a-z%])", value)):
         return number[0] if node.get("type") in ("integer", "number") else None
     return nearest(value, words)
+
+
+def sources_without(job: Job, keys: Mapping[str, Iterable[str]], who_has: str) -> Iterator[Finding]:
+    """The features whose value is in no request: `keys` of each origin are all that there are."""
+    known = {origin: [f"{origin}.{key}" for key in dict.fromkeys(keys[origin])] for origin in keys}
+    for name, feature in job.schema_.features.items():
+        here = known[feature.source.split(".", 1)[0]]
+        if feature.source not in here:
+            path = ("schema", "features", name, "from")
+            meant = nearest(feature.source, here) or nearest(feature.source, chain(*known.values()))
+            shown = ", ".join(here[:_SHOWN]) + (", …" if len(here) > _SHOWN else "")
+            uses = (path, ("traffic", "kind"), ("traffic", "path"))
+            yield Finding(path, f"is in no request: {who_has} {shown}", meant, uses)

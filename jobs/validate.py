@@ -6,7 +6,7 @@ from itertools import chain, pairwise
 from typing import Final
 
 from jobs.document import KeyPath, dotted
-from jobs.shape import Finding, enumerated, nearest
+from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
 from pipelines.schema import RESERVED_NAMES, FeatureSettings
 from ps.settings import OptimizerSettings, TableSettings
@@ -288,17 +288,7 @@ def _traffic(job: Job) -> Iterator[Finding]:
         )
         yield Finding(uses[1], message, uses=uses)
     if traffic.kind == "simulated":
-        yield from _sources(job, SIMULATED_KEYS)
+        yield from sources_without(job, SIMULATED_KEYS, "simulated traffic has")
         if traffic.candidates > traffic.items:
             message = f"must be at most traffic.items, which is {traffic.items}"
             yield Finding(("traffic", "candidates"), message, uses=(("traffic", "items"),))
-
-
-def _sources(job: Job, keys: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
-    for name, feature in job.schema_.features.items():
-        origin, key = feature.source.split(".", 1)
-        path = (*_FEATURES, name, "from")
-        if key not in keys[origin]:
-            known = [f"{each}.{key}" for each in keys for key in keys[each]]
-            message = f"is in no request: {job.traffic.kind} traffic has {', '.join(known)}"
-            yield Finding(path, message, nearest(feature.source, known), (path, ("traffic", "kind")))

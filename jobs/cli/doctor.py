@@ -28,7 +28,7 @@ def doctor(file: Path | None, overrides: tuple[str, ...], is_json: bool) -> None
     """
     from jobs.doctor import examine
 
-    job = load(file, overrides) if file is not None else None
+    job = load(file, overrides, "unread") if file is not None else None
     checks = []
     for check in examine(job):
         checks.append(check)

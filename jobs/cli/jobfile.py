@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import CompletionItem
@@ -41,8 +41,13 @@ def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("file", metavar="JOB.yaml", type=FILE)(override_option(function))
 
 
-def load(file: Path, overrides: Sequence[str]) -> "Job":
-    """The job; raises `jobs.load.JobFileError`."""
+def load(file: Path, overrides: Sequence[str], data: Literal["unread", "columns", "values"]) -> "Job":
+    """The job, after a look at as much of its `traffic.path`; raises `jobs.load.JobFileError`."""
     from jobs.load import load_job
+    from jobs.validate import check
 
-    return load_job(file, overrides)
+    if data == "unread":
+        return load_job(file, overrides)
+    from jobs.replayable import check_columns, check_data
+
+    return load_job(file, overrides, (check, check_columns if data == "columns" else check_data))

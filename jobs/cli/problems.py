@@ -29,8 +29,9 @@ def _problems(error: Exception) -> list[Any]:
 
 
 def _count(problems: list[Any]) -> str:
-    files = list(dict.fromkeys(each.file if each.line else "the command line" for each in problems))
-    return f"{len(problems)} mistake{'s' if len(problems) > 1 else ''} in {' and '.join(files)}"
+    places = ("on the command line" if "--set" in each.file else f"in {each.file}" for each in problems)
+    mistakes = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    return f"{mistakes} {' and '.join(dict.fromkeys(places))}"
 
 
 def _surprise(error: Exception) -> str:

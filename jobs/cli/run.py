@@ -74,10 +74,10 @@ def run(
         raise click.UsageError(
             "--for, --until-drained and --summary are for the whole loop, not for one role."
         )
-    job = load(file, overrides)
     if role is not None:
-        run_one(job, role, index or 0, run_dir, resume)
+        run_one(load(file, overrides, "unread"), role, index or 0, run_dir, resume)
         return
+    job = load(file, overrides, "columns")
     from jobs.run import RunOptions
     from jobs.run import run as run_all
 
@@ -118,17 +118,14 @@ def replay(file: Path, overrides: tuple[str, ...], resume: bool, run_dir: Path |
 
     Exit status: 0 done, 1 failed, 2 bad input.
     """
-    from jobs.cli.files import check_data
-
     keys = {each.partition("=")[0] for each in overrides}
     # A run's own job file has the addresses of its own traffic, which may be running.
     own = ["traffic.kind=replay", *({"traffic.metrics_address"} - keys and ["traffic.metrics_address=null"])]
-    job = load(file, [*own, *overrides])
+    job = load(file, [*own, *overrides], "columns")
     if job.kafka.bootstrap == "embedded" or not job.serving.addresses:
         raise JobError(
             f"{file} names no running loop: set kafka.bootstrap and serving.addresses, "
             "or give a run's own file, runs/NAME-latest/job.yaml.",
             exit_status=2,
         )
-    check_data(job)
     run_one(job, "traffic", 0, run_dir or Path("runs") / f"{job.name}-replay", resume)
