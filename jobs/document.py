@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -140,6 +141,23 @@ def yaml_of(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
+def yaml_text(value: Any) -> str:
+    """`value` as a YAML file that is read as it is: nothing in it names a variable."""
+    text = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.dump(_escaped(value), text)
+    return text.getvalue()
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return _VARIABLE.sub(lambda match: f"${match[0]}", value) if isinstance(value, str) else value
+
+
 def is_hidden(path: KeyPath) -> bool:
     """Whether the value at `path` may be a password."""
     return path[:2] == _HIDDEN and len(path) > 2
@@ -253,6 +271,8 @@ class _Reader:
             else:
                 self._document.keys[(*path, key.value)] = self._place(key)
                 values[key.value] = self.read(value, (*path, key.value))
+                if value.start_mark.index == value.end_mark.index:
+                    self._document.values[(*path, key.value)] = self._place(key)
         self._merge(merged, values, path)
         return values
 
