@@ -65,6 +65,7 @@ $(PACKAGES_DONE): requirements.txt | require
 # The command `freshet`, on this folder's modules. The native part is built below, where ninja keeps what it has.
 $(COMMAND_DONE): pyproject.toml $(PACKAGES_DONE)
 	@$(BIN)/uv pip install -q --python $(PYTHON) --no-deps --no-build-isolation -C wheel.cmake=false -e .
+	@echo "The command freshet: source .venv/bin/activate"
 	@touch $@
 
 $(NATIVE_DONE): $(NATIVE)/CMakeLists.txt $(SOURCES) $(PACKAGES_DONE)
