@@ -213,7 +213,9 @@ def sources_without(job: Job, keys: Mapping[str, Iterable[str]], who_has: str) -
         here = known[feature.source.split(".", 1)[0]]
         if feature.source not in here:
             path = ("schema", "features", name, "from")
-            meant = nearest(feature.source, here) or nearest(feature.source, chain(*known.values()))
+            everywhere = list(chain(*known.values()))
+            same = (each for each in everywhere if each.endswith(f".{feature.source.split('.', 1)[1]}"))
+            meant = next(same, None) or nearest(feature.source, here) or nearest(feature.source, everywhere)
             shown = ", ".join(here[:_SHOWN]) + (", …" if len(here) > _SHOWN else "")
             uses = (path, ("traffic", "kind"), ("traffic", "path"))
             yield Finding(path, f"is in no request: {who_has} {shown}", meant, uses)

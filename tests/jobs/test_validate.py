@@ -1,0 +1,242 @@
+import copy
+from typing import Any
+
+import pytest
+
+from jobs.document import dotted
+from jobs.shape import json_schema
+from jobs.spec import Job
+from jobs.traffic.replay import FEEDBACK
+from jobs.traffic.simulated import SimulatedVisits
+from jobs.validate import ACTIONS, SIMULATED_KEYS, check
+
+GOOD: dict[str, Any] = {
+    "name": "films",
+    "schema": {
+        "features": {
+            "user_id": {"from": "user.user_id"},
+            "age": {"from": "user.age", "type": "float"},
+            "hour": {"from": "context.hour"},
+            "item_id": {"from": "item.item_id"},
+        },
+        "labels": {"click": {"action": "click"}},
+    },
+}
+
+
+def job_with(changes: dict[str, Any]) -> Job:
+    document = copy.deepcopy(GOOD)
+    for path, value in changes.items():
+        *blocks, last = path.split("/")
+        block = document
+        for key in blocks:
+            block = block.setdefault(key, {})
+        block[last] = value
+    return Job.model_validate(document)
+
+
+def found(changes: dict[str, Any]) -> list[tuple[str, str, str | None]]:
+    return [(dotted(each.path), each.message, each.suggestion) for each in check(job_with(changes))]
+
+
+FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "says", "suggestion"),
+    [
+        ({"schema/features": {}}, "schema.features", "at least one of the features", None),
+        ({"schema/labels": {}}, "schema.labels", "at least one of the labels", None),
+        ({f"{FEATURES}/ts": {"from": "user.x"}}, "schema.features.ts", "is reserved, as", None),
+        ({f"{FEATURES}/label:x": {"from": "user.x"}}, "schema.features.label:x", "Freshet's own", None),
+        ({f"{FEATURES}/": {"from": "user.x"}}, "schema.features.", "an empty name", None),
+        (
+            {f"{FEATURES}/item_id": {"from": "item.x"}},
+            "schema.features.item_id",
+            "reserved for the item's id",
+            None,
+        ),
+        ({"schema/labels/a@b": {"action": "x"}}, "schema.labels.a@b", "is no name for a label", None),
+        ({"schema/labels/x": {"action": ""}}, "schema.labels.x.action", "must not be empty", None),
+        (
+            {f"{FEATURES}/hour": {"from": "context.hour", "boundaries": [1, 2]}},
+            "schema.features.hour.boundaries",
+            "are for features of type float; this one is int",
+            None,
+        ),
+        (
+            {f"{FEATURES}/age": {"from": "user.age", "type": "float", "boundaries": [1, 3, 3]}},
+            "schema.features.age.boundaries[2]",
+            "must be above 3",
+            None,
+        ),
+        (
+            {f"{FEATURES}/age": {"from": "user.age", "type": "float", "table": "ages"}},
+            "schema.features.age.table",
+            "has no rows",
+            None,
+        ),
+        (
+            {f"{CROSSES}/x": {"of": ["user_id", "huor"]}},
+            "schema.crosses.x.of[1]",
+            "is not a feature; a cross is made of user_id, hour or item_id",
+            "hour",
+        ),
+        (
+            {f"{CROSSES}/x": {"of": ["age", "hour"]}},
+            "schema.crosses.x.of[0]",
+            "give `schema.features.age` boundaries",
+            None,
+        ),
+        ({f"{CROSSES}/x": {"of": ["hour", "hour"]}}, "schema.crosses.x.of[1]", "twice", None),
+        (
+            {f"{CROSSES}/hour": {"of": ["user_id", "item_id"]}},
+            "schema.crosses.hour",
+            "is the name of a feature as well",
+            None,
+        ),
+        (
+            {f"{TABLES}/usr_id": {"dim": 4}},
+            "schema.tables.usr_id",
+            "no feature uses; they use hour, item_id or user_id",
+            "user_id",
+        ),
+        ({f"{TABLES}/age": {"dim": 4}}, "schema.tables.age", "no feature uses", None),
+        (
+            {f"{TABLES}/hour": {"optimizer": {"kind": "sgd", "beta_1": 0.5}}},
+            "schema.tables.hour.optimizer.beta_1",
+            "is of adam; kind sgd has no such constant",
+            None,
+        ),
+        (
+            {"schema/default_table": {"initializer": {"scale": -1}}},
+            "schema.default_table.initializer.scale",
+            "must be at least 0 for kind uniform",
+            None,
+        ),
+        ({"model/hidden": [8, 0]}, "model.hidden[1]", "must be at least 1", None),
+        ({"kafka/bootstrap": "embeded"}, "kafka.bootstrap", "must be host:port", "embedded"),
+        ({"kafka/bootstrap": "a:1,b"}, "kafka.bootstrap", "must be host:port", None),
+        ({"kafka/topics": {"actions": "a b"}}, "kafka.topics.actions", "no name of a Kafka topic", None),
+        (
+            {"kafka/topics": {"actions": "features"}},
+            "kafka.topics.actions",
+            "kafka.topics.features already",
+            None,
+        ),
+        (
+            {"kafka/client": {"bootstrap.servers": "a:1"}},
+            "kafka.client.bootstrap.servers",
+            "set kafka.bootstrap",
+            None,
+        ),
+        ({"ps": {"shards": 1, "addresses": ["a"]}}, "ps.addresses[0]", "must be host:port", None),
+        ({"ps": {"shards": 1, "addresses": ["a:0"]}}, "ps.addresses[0]", "from 1 to 65535", None),
+        ({"ps": {"shards": 1, "addresses": ["a:65536"]}}, "ps.addresses[0]", "from 1 to 65535", None),
+        ({"dashboard/address": "http://a:1"}, "dashboard.address", "must be host:port", None),
+        (
+            {"ps": {"shards": 3, "addresses": ["a:1", "a:2"]}},
+            "ps.addresses",
+            "has 2, but ps.shards is 3",
+            None,
+        ),
+        ({"ps/metrics_addresses": ["a:1"]}, "ps.metrics_addresses", "has 1, but ps.shards is 2", None),
+        ({"serving/addresses": ["a:1", "a:2"]}, "serving.addresses", "but serving.replicas is 1", None),
+        (
+            {"trainer/metrics_addresses": ["a:1", "a:2"]},
+            "trainer.metrics_addresses",
+            "but trainer.workers is 1",
+            None,
+        ),
+        (
+            {"serving/addresses": ["a:1"], "dashboard/address": "a:1"},
+            "dashboard.address",
+            "is the address of serving.addresses[0] already",
+            None,
+        ),
+        ({"joiner/parallelism": 2}, "joiner.parallelism", "joiner.task_managers, which is 1", None),
+        ({"sync/dense_cron": "daily"}, "sync.dense_cron", "must be a cron expression", None),
+        ({"traffic": {"kind": "none", "path": "x"}}, "traffic.path", "traffic.kind is none", None),
+        (
+            {"traffic/kind": "simulated", "schema/labels": {"x": {"action": "clck"}}},
+            "schema.labels.x.action",
+            "never happens: simulated traffic has the actions click, like",
+            "click",
+        ),
+        (
+            {"traffic": {"kind": "replay", "path": "x"}, "schema/labels": {"x": {"action": "longview"}}},
+            "schema.labels.x.action",
+            "never happens",
+            "long_view",
+        ),
+        (
+            {"traffic/kind": "simulated", f"{FEATURES}/x": {"from": "item.categry"}},
+            "schema.features.x.from",
+            "is in no request: simulated traffic has item.item_id, item.category, item.price",
+            "item.category",
+        ),
+        (
+            {"traffic/kind": "simulated", f"{FEATURES}/x": {"from": "user.device"}},
+            "schema.features.x.from",
+            "is in no request",
+            "context.device",
+        ),
+        (
+            {"traffic": {"kind": "simulated", "items": 5, "candidates": 6}},
+            "traffic.candidates",
+            "must be at most traffic.items, which is 5",
+            None,
+        ),
+    ],
+)
+def test_every_mistake_is_found_and_is_the_only_one(
+    changes: dict[str, Any], path: str, says: str, suggestion: str | None
+) -> None:
+    ((where, message, meant),) = found(changes)
+    assert where == path
+    assert says in message
+    assert meant == suggestion
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"traffic/kind": "simulated"},
+        {"traffic/kind": "replay"},
+        {f"{CROSSES}/x": {"of": ["hour", "item_id"], "table": "shared"}, f"{TABLES}/shared": {"dim": 3}},
+        {
+            f"{FEATURES}/age": {"from": "user.age", "type": "float", "boundaries": [18, 30]},
+            f"{TABLES}/age": {},
+        },
+        {"kafka/bootstrap": "[::1]:9092,kafka.example:9092", "ps/addresses": ["10.0.0.1:1", "10.0.0.2:1"]},
+        {"joiner": {"parallelism": 4, "flink_address": "flink:8081"}},
+        {f"{TABLES}/hour": {"optimizer": {"kind": "adam", "beta_1": 0.5}}},
+        {f"{TABLES}/hour": {"initializer": {"kind": "constant", "scale": -1}}},
+        {"kafka/client": {"security.protocol": "SSL"}},
+    ],
+)
+def test_what_is_right_is_left_alone(changes: dict[str, Any]) -> None:
+    assert found(changes) == []
+
+
+def test_the_keys_of_simulated_traffic_are_those_it_sends() -> None:
+    visit = next(iter(SimulatedVisits(job_with({"traffic/kind": "simulated"}), 1_764_000_000_000)))
+    sent = {
+        "user": tuple(visit.user),
+        "context": tuple(visit.context),
+        "item": tuple(visit.items[0].keys() - {"scores"}),
+    }
+    assert {origin: sorted(keys) for origin, keys in sent.items()} == {
+        origin: sorted(keys) for origin, keys in SIMULATED_KEYS.items()
+    }
+
+
+def test_the_actions_of_a_replay_are_those_it_makes() -> None:
+    assert set(ACTIONS["replay"]) == {*FEEDBACK.values(), "rating", "like"}
+
+
+def test_the_json_schema_knows_every_key_and_refuses_others() -> None:
+    schema = json_schema()
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == {field.alias or name for name, field in Job.model_fields.items()}
