@@ -19,7 +19,7 @@ traffic: {kind: replay}
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def job_file(tmp_path: Path) -> Path:
     file = tmp_path / "job.yaml"
     file.write_text(JOB)
@@ -43,7 +43,8 @@ def test_data_that_are_not_there_are_a_mistake_of_the_path(tmp_path: Path, job_f
             load_job(job_file, [f"traffic.path={tmp_path}/none"], checks)
         (problem,) = error.value.problems
         assert str(problem).startswith(
-            f"--set traffic.path={tmp_path}/none: traffic.path: there is no {tmp_path}/none; a KuaiRand directory"
+            f"--set traffic.path={tmp_path}/none: traffic.path: there is no {tmp_path}/none; "
+            "a KuaiRand directory"
         )
 
 
