@@ -33,18 +33,18 @@ _MEANING: Final = {
 
 def remedy(part: Mapping[str, Any], now_s: float) -> str | None:
     """What a part's state means and what to do about it; None: nothing is wrong with it."""
-    state, log = part.get("state"), f"log: {part.get('log') or 'on its own machine'}"
+    state, log = part.get("state"), part.get("log") or "its log, on its own machine"
     meaning = _MEANING.get(str(part.get("role")), "It is not running")
     if state == "restarting":
-        return f"{meaning}. It is being started again; if it does not stay up, its {log}"
+        return f"{meaning}. It is being started again; if it does not stay up, read {log}."
     if state in ("failed", "stopped"):
-        return f"{meaning}. Mend what its log says, then run again with --resume; {log}"
+        return f"{meaning}. Mend what {log} says, then run again with --resume."
     if state == "unreachable":
-        return f"{meaning}. Start it, or correct its address in the job file ({part.get('address')}); {log}"
+        return f"{meaning}. Start it, or correct its address in the job file ({part.get('address')})."
     if state in ("waiting", "starting") and now_s - float(part.get("since") or now_s) > START_S:
-        return f"Not ready after {START_S:.0f} s: see what it waits for; {log}"
+        return f"Not ready after {START_S:.0f} s: see what it waits for in {log}."
     if float(part.get("silent_s") or 0.0) > SILENT_S:
-        return f"It hangs or is overloaded. If it stays so, end its process: it is started again; {log}"
+        return f"It hangs or is overloaded. If it stays so, end its process: it is started again. Read {log}."
     return None
 
 

@@ -41,6 +41,9 @@ _COUNTERS: Final = {
 }
 _PENDING: Final = "pendingRecords"
 _RECORDS: Final = "operator_numRecordsIn"
+_SCOPE: Final = "flink_taskmanager_job_task_operator_"
+"""What Flink's reporter puts before the metrics of an operator."""
+_OF_FLINK: Final = (*(name for name in _COUNTERS.values() if "_joiner_" in name), _PENDING, "numRecordsIn")
 _WANTED: Final = (
     *("freshet_traffic_", "freshet_trainer_", "freshet_joiner_", "freshet_replica_items"),
     *("freshet_ps_rows", "freshet_ps_memory", "freshet_ps_published", "_p99_", "_lag_", _PENDING, _RECORDS),
@@ -272,9 +275,12 @@ def _pages(job: Job) -> Iterator[tuple[str, str]]:
         ("ps", job.ps.metrics_addresses),
         ("trainer", job.trainer.metrics_addresses),
         ("replica", job.serving.addresses),
-        ("flink", job.joiner.metrics_addresses),
     ):
         yield from ((f"{role}-{i}", f"http://{address}/metrics") for i, address in enumerate(addresses))
+    # Flink tells half a megabyte if it is not asked for what is wanted.
+    query = "&".join(f"name[]={_SCOPE}{name}" for name in _OF_FLINK)
+    for i, address in enumerate(job.joiner.metrics_addresses):
+        yield f"flink-{i}", f"http://{address}/metrics?{query}"
     if job.traffic.metrics_address:
         yield "traffic", f"http://{job.traffic.metrics_address}/metrics"
 

@@ -62,7 +62,7 @@ def read_samples(body: bytes | None, wanted: tuple[str, ...]) -> list[Sample]:
 
 
 def _lines(body: bytes | None, wanted: tuple[str, ...]) -> Iterator[str]:
-    # Flink tells hundreds of metrics; parsing them all each second would cost more than joining.
+    # Processes tell hundreds of metrics; parsing all of them each second would cost more than it is worth.
     for line in (body or b"").decode(errors="replace").splitlines():
         if line and line[0] != "#" and any(name in line for name in wanted):
             yield line + "\n"

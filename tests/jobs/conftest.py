@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,16 @@ class PretendedJob:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
+        self.reset()
+        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+        self.address = f"127.0.0.1:{self._server.server_port}"
+
+    def reset(self) -> None:
+        """As at the start, with empty logs."""
+        shutil.rmtree(self.run_dir)
+        (self.run_dir / "logs").mkdir(parents=True)
         self.counts = dict.fromkeys(("asked", "read", "joined", "learnt", "published", "served"), 0)
         self.auc = {"served": 0.71, "frozen": 0.62, "best": 0.79, "fresh": 0.72}
         self.last_minute: dict[str, Any] = {"count": 9, "p50_ms": 1400.0, "p99_ms": 2900.0}
@@ -30,11 +41,6 @@ class PretendedJob:
         """Paths that are not answered."""
         self.broken: set[str] = set()
         """Paths that are answered with rubbish."""
-        self._server = _Server(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        self.address = f"127.0.0.1:{self._server.server_port}"
-        (run_dir / "logs").mkdir(parents=True, exist_ok=True)
 
     def job(self, **blocks: Any) -> Job:
         """Every part behind a path of its own: `HOST:PORT/NAME` works as an address."""
@@ -66,7 +72,7 @@ class PretendedJob:
     def write_roles(
         self, state: str = "running", updated: float | None = None, **changed: dict[str, Any]
     ) -> None:
-        """RUN/roles.json; `changed` by part, with _ for -."""
+        """RUN/roles.json, never old by accident. `changed` by part, with _ for -."""
         names = {"broker": "broker", "joiner": "joiner", "ps-0": "ps", "ps-1": "ps", "trainer-0": "trainer"}
         names |= {"replica-0": "replica", "traffic": "traffic"}
         now = time.time()
@@ -87,7 +93,7 @@ class PretendedJob:
             for name, role in names.items()
         ]
         told = {"job": "demo", "pid": 1, "state": state, "started": now - 100, "error": None, "parts": parts}
-        self._replace("roles.json", {**told, "updated": updated or now})
+        self._replace("roles.json", {**told, "updated": updated or now + 600})
 
     def write_traffic(self, **changed: Any) -> None:
         """RUN/traffic.json."""
@@ -142,10 +148,11 @@ class PretendedJob:
     def _handler(pretended) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if self.path in pretended.silent:
+                path = self.path.partition("?")[0]
+                if path in pretended.silent:
                     return
                 try:
-                    body = "{x 1" if self.path in pretended.broken else pretended.page(self.path)
+                    body = "{x 1" if path in pretended.broken else pretended.page(path)
                 except KeyError:
                     self.send_error(404)
                     return
@@ -159,8 +166,15 @@ class PretendedJob:
         return Handler
 
 
-@pytest.fixture
-def pretended(tmp_path: Path) -> Iterator[PretendedJob]:
-    job = PretendedJob(tmp_path / "run")
+@pytest.fixture(scope="module")
+def shared_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretendedJob]:
+    job = PretendedJob(tmp_path_factory.mktemp("run"))
     yield job
     job.close()
+
+
+@pytest.fixture
+def pretended(shared_job: PretendedJob) -> PretendedJob:
+    """Nothing is wrong with it at first, and its parts are at work."""
+    shared_job.reset()
+    return shared_job

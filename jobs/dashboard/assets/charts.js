@@ -8,7 +8,7 @@ const DASHES = { dashed: [7, 4], dotted: [2, 4] };
 const CHARTS = [
   {
     id: "freshness", title: "Freshness", about: "action → served score", format: seconds, empty: "No action has come back in a served score yet.",
-    range: (max) => [0, Math.max(8.8, max * 1.08)], promise: { value: 8, label: "promised p99: 8 s" }, fill: ["p99", "p50"],
+    range: (max) => [0, Math.max(9.4, max * 1.08)], promise: { value: 8, label: "promised p99: 8 s" }, fill: ["p99", "p50"],
     series: [{ key: "p99", label: "p99", colour: "blue", width: 2.2 }, { key: "p50", label: "p50", colour: "teal" }],
   },
   {
@@ -117,7 +117,7 @@ class Plot {
   options() {
     const { spec, box } = this;
     return {
-      width: box.clientWidth, height: box.clientHeight, padding: [8, 8, 0, 0], legend: { show: false },
+      width: box.clientWidth, height: box.clientHeight, padding: [this.spec.name ? 15 : 8, 18, 0, 0], legend: { show: false },
       cursor: { sync: { key: "freshet" }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { x: { time: true, range: () => this.period }, y: { range: (_, min, max) => this.valueRange(min, max) } },
       axes: this.axes(),
@@ -141,7 +141,7 @@ class Plot {
     const powers = base && { incrs: Array.from({ length: 40 }, (_, i) => 2 ** i) };
     return [
       { ...shared, space: 90, size: this.hasTimes ? 26 : 4, values: this.hasTimes ? time : () => [] },
-      { ...shared, space: this.box.clientHeight < 100 ? 22 : 34, size: 52, gap: 6, values, ...powers },
+      { ...shared, space: this.box.clientHeight < 100 ? 17 : 34, size: 52, gap: 6, values, ...powers },
     ];
   }
 
@@ -171,7 +171,8 @@ class Plot {
     ctx.stroke();
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.textAlign = "right";
-    ctx.fillText(promise.label, bbox.left + bbox.width - 4, y - 5 * devicePixelRatio);
+    ctx.textBaseline = "bottom";
+    ctx.fillText(promise.label, bbox.left + bbox.width - 4, y - 2 * devicePixelRatio);
     ctx.restore();
   }
 }
@@ -184,7 +185,7 @@ class Card {
     this.items = entries.map((entry, i) => element("li", {}, swatch(entry), `${entry.label} `, this.values[i]));
     const legend = element("ul", { class: "legend" }, ...this.items);
     const boxes = plots.map((spec) => element("div", { class: "plot", "data-plot": spec.id }));
-    spec_names(boxes, plots);
+    plots.forEach((spec, i) => spec.name && boxes[i].append(element("span", { class: "name" }, spec.name)));
     const stack = plots.length > 1 ? [element("div", { class: "plots" }, ...boxes)] : boxes;
     const heading = element("h2", {}, `${title} `, element("small", {}, about));
     parent.append(element("article", { id: `chart-${id}`, "aria-label": `${title}, ${about}` }, heading, legend, ...stack));
@@ -208,10 +209,6 @@ class Card {
       this.items[i].hidden = Boolean(entry.quiet && !(this.columns[entry.columns[0].column] || []).some((value) => value > 0));
     });
   }
-}
-
-function spec_names(boxes, plots) {
-  plots.forEach((spec, i) => spec.name && boxes[i].append(element("span", { class: "name" }, spec.name)));
 }
 
 function shardCard(shards) {

@@ -1,0 +1,110 @@
+"""The dashboard as a process of its own, and a headless Chromium to look at it."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START = """
+import sys
+from pathlib import Path
+from jobs.dashboard.app import run_dashboard
+from jobs.spec import Job
+run_dashboard(Job.model_validate_json(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]))
+"""
+
+
+class Dashboard:
+    """Starts and stops the process; the address stays the same."""
+
+    def __init__(self, pretended: Any) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.url = f"http://{self.address}/"
+        # Not in the directory of the run, which is emptied between tests.
+        self._job_file = pretended.run_dir.with_name("job.json")
+        job = pretended.job(dashboard={"address": self.address})
+        self._job_file.write_text(job.model_dump_json(by_alias=True, exclude_unset=True))
+        self._run_dir = pretended.run_dir
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Does nothing when it runs."""
+        if self._process:
+            return
+        command = [sys.executable, "-c", START, str(self._job_file), str(self._run_dir)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self._process.stdout
+        assert json.loads(self._process.stdout.readline()) == {"ready": True, "address": self.address}
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """The exit status."""
+        assert self._process
+        assert self._process.stdout
+        self._process.send_signal(number)
+        status = self._process.wait(10)
+        self._process.stdout.close()
+        self._process = None
+        return status
+
+    def close(self) -> None:
+        if self._process:
+            self.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def shared_dashboard(shared_job: Any) -> Iterator[Dashboard]:
+    dashboard = Dashboard(shared_job)
+    yield dashboard
+    dashboard.close()
+
+
+@pytest.fixture
+def dashboard(shared_dashboard: Dashboard, pretended: Any) -> Dashboard:
+    """Runs; a test may stop it and start it again."""
+    pretended.write_roles()
+    pretended.write_traffic()
+    shared_dashboard.start()
+    return shared_dashboard
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Shared: it takes a second to start."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed (Debian: apt install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def wait() -> Callable[..., None]:
+    """Waits until `condition()` holds; fails with `what` after `timeout_s`."""
+
+    def wait(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not after {timeout_s} s: {what}"
+            time.sleep(0.02)
+
+    return wait

@@ -1,0 +1,227 @@
+"""The page as people see it: a real browser, a real dashboard, a pretended job behind it."""
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.stack
+Wait = Callable[..., None]
+CHARTS = ("freshness", "auc", "rate", "lag", "join", "shards")
+
+
+class Visit:
+    """One open page, and everything it asked for or complained of."""
+
+    def __init__(self, page: Any, url: str) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(url)
+
+    def text(self, selector: str) -> str:
+        return str(self.page.inner_text(selector))
+
+    def points(self, plot: str) -> int:
+        return int(self.page.get_attribute(f'[data-plot="{plot}"]', "data-points") or 0)
+
+    def colours(self, plot: str) -> int:
+        """Of how many different colours the pixels of a plot are: an empty canvas has one."""
+        return int(
+            self.page.eval_on_selector(
+                f'[data-plot="{plot}"] canvas',
+                """c => { const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+                return new Set(new Uint32Array(data.buffer)).size; }""",
+            )
+        )
+
+    def is_shown(self, selector: str) -> bool:
+        return bool(self.page.is_visible(selector))
+
+
+@pytest.fixture
+def visit(chromium: Any, dashboard: Any) -> Iterator[Callable[..., Visit]]:
+    contexts = []
+
+    def visit(width: int = 1400, height: int = 1000, scheme: str = "light") -> Visit:
+        contexts.append(
+            chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        )
+        return Visit(contexts[-1].new_page(), dashboard.url)
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+def test_all_charts_draw_and_values_follow_without_a_reload(
+    pretended: Any, visit: Callable[..., Visit], wait: Wait
+) -> None:
+    seen = visit()
+
+    def moves() -> bool:
+        pretended.move(100)
+        return all(seen.points(plot) >= 3 for plot in (*CHARTS[:-1], "rows", "memory", "lookup"))
+
+    wait(moves, "all charts have points")
+    assert [seen.page.locator(f"#chart-{name}").count() for name in CHARTS] == [1] * 6
+    order = seen.page.eval_on_selector_all("#charts article", "all => all.map(one => one.id)")
+    assert order == [f"chart-{name}" for name in CHARTS]
+    assert all(seen.colours(plot) > 5 for plot in (*CHARTS[:-1], "rows"))
+    assert "0.710" in seen.text("#big-auc")
+    assert "+0.090" in seen.text("#big-auc")
+    seen.page.evaluate("window.same = true")
+    pretended.auc["served"] = 0.755
+    pretended.last_minute["p99_ms"] = 3400.0
+    wait(lambda: "0.755" in seen.text("#big-auc") and "3.4" in seen.text("#big-freshness"), "new values")
+    assert seen.page.evaluate("window.same") is True
+    assert not seen.errors
+
+
+def test_nothing_is_asked_of_any_other_machine(
+    dashboard: Any, visit: Callable[..., Visit], wait: Wait
+) -> None:
+    seen = visit()
+    wait(lambda: seen.points("auc") >= 2, "points")
+    seen.page.click("[data-log=ps-0]")
+    assert {url.split("/")[2] for url in seen.requests} == {dashboard.address}
+    assert any(url.endswith("/events") for url in seen.requests)
+    blocked = "fetch('http://127.0.0.1:1/').then(() => 'asked', error => 'blocked')"
+    assert seen.page.evaluate(blocked) == "blocked"
+
+
+def test_a_reload_shows_the_past(visit: Callable[..., Visit], wait: Wait) -> None:
+    seen = visit()
+    wait(lambda: seen.points("auc") >= 5, "points")
+    seen.page.reload()
+    wait(lambda: seen.points("auc") >= 1, "points after the reload")
+    assert seen.points("auc") >= 5
+
+
+def luminance(colour: str) -> float:
+    channels = [int(c) / 255 for c in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+COLOUR = """name => { const probe = document.createElement("i"); probe.style.color = `var(--${name})`;
+document.body.append(probe); const colour = getComputedStyle(probe).color; probe.remove(); return colour; }"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_colour_stands_out_in_light_and_in_dark(visit: Callable[..., Visit], scheme: str) -> None:
+    seen = visit(scheme=scheme)
+    found = {
+        name: seen.page.evaluate(COLOUR, name)
+        for name in (
+            *("page", "card", "bad-card", "ink", "quiet", "accent", "good", "bad"),
+            *("blue", "orange", "green", "purple", "pink", "teal", "grey", "gold"),
+        )
+    }
+    assert (luminance(found["page"]) > 0.5) == (scheme == "light")
+    for name, colour in found.items():
+        if name not in ("page", "card", "bad-card"):
+            assert contrast(colour, found["card"]) >= 4.5, name
+    assert contrast(found["ink"], found["bad-card"]) >= 4.5
+    assert contrast(found["bad"], found["bad-card"]) >= 4.5
+    assert contrast(found["quiet"], found["page"]) >= 4.5
+
+
+def test_charts_change_their_colours_with_the_scheme(visit: Callable[..., Visit], wait: Wait) -> None:
+    seen = visit(scheme="light")
+    wait(lambda: seen.points("auc") >= 3, "points")
+    picture = "document.querySelector('[data-plot=auc] canvas').toDataURL()"
+    before = seen.page.evaluate(picture)
+    seen.page.emulate_media(color_scheme="dark")
+    wait(
+        lambda: seen.page.eval_on_selector('[data-plot="auc"] canvas', "c => c.toDataURL()") != before,
+        "repainted",
+    )
+    assert not seen.errors
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1920])
+def test_no_width_needs_a_horizontal_scroll(
+    pretended: Any, visit: Callable[..., Visit], wait: Wait, width: int
+) -> None:
+    pretended.write_roles(ps_1={"state": "failed", "error": "a" * 200})
+    seen = visit(width=width, height=844)
+    wait(lambda: seen.points("auc") >= 2 and seen.is_shown("#banner"), "points and banner")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    assert all(
+        box["x"] >= 0 and box["x"] + box["width"] <= width
+        for box in (card.bounding_box() for card in seen.page.locator("article").all())
+    )
+
+
+def test_a_part_that_dies_is_a_banner_with_its_remedy_until_it_is_back(
+    pretended: Any, visit: Callable[..., Visit], wait: Wait
+) -> None:
+    seen = visit()
+    wait(lambda: seen.text("#parts-count") == "7 of 7 ready", "all parts")
+    assert not seen.is_shown("#banner")
+    pretended.write_roles(ps_1={"state": "restarting", "restarts": 1, "error": "killed by signal 9"})
+    wait(lambda: seen.is_shown("#banner"), "banner")
+    assert "ps-1 has died (killed by signal 9)" in seen.text("#banner")
+    assert "read logs/ps-1.log" in seen.text("#banner")
+    assert "restarting" in seen.text('[data-part="ps-1"]')
+    assert seen.page.title().startswith("⚠")
+    pretended.write_roles()
+    wait(lambda: not seen.is_shown("#banner"), "no banner")
+
+
+def test_a_dashboard_that_is_gone_is_noticed_and_found_again(
+    pretended: Any, dashboard: Any, visit: Callable[..., Visit], wait: Wait
+) -> None:
+    seen = visit()
+    wait(lambda: seen.points("auc") >= 3, "points")
+    dashboard.stop(signal.SIGKILL)
+    wait(lambda: seen.is_shown("#banner"), "banner")
+    assert "connection to the dashboard is lost" in seen.text("#banner")
+    assert re.search(r"data is ([5-9]|\d\d)(\.\d)? s old", seen.text("#age"))
+    before = seen.points("auc")
+    pretended.auc["served"] = 0.7777
+    pretended.write_roles()
+    dashboard.start()
+    wait(lambda: "0.778" in seen.text("#big-auc"), "new values")
+    wait(lambda: not seen.is_shown("#banner"), "no banner")
+    assert seen.points("auc") > before, "what was seen before is kept"
+
+
+def test_the_end_of_a_log_and_the_job_file_open_with_a_click(
+    pretended: Any, visit: Callable[..., Visit], wait: Wait
+) -> None:
+    (pretended.run_dir / "logs" / "ps-0.log").write_text("first line\n<script>window.hacked = 1</script>\n")
+    seen = visit()
+    wait(lambda: seen.is_shown("[data-log=ps-0]"), "parts")
+    seen.page.click("[data-log=ps-0]")
+    wait(lambda: "first line" in seen.text("#text"), "log")
+    with (pretended.run_dir / "logs" / "ps-0.log").open("a") as log:
+        log.write("second line\n")
+    wait(lambda: "second line" in seen.text("#text"), "the log goes on")
+    assert seen.page.evaluate("window.hacked") is None
+    seen.page.keyboard.press("Escape")
+    seen.page.click("#open-job")
+    wait(lambda: "name: demo" in seen.text("#text"), "job file")
+    assert not seen.errors
+
+
+def test_before_the_first_numbers_the_page_says_what_it_waits_for(
+    pretended: Any, visit: Callable[..., Visit], wait: Wait
+) -> None:
+    pretended.auc = {}
+    pretended.last_minute = {"count": 0, "p50_ms": None, "p99_ms": None}
+    seen = visit()
+    wait(lambda: seen.is_shown('[data-plot="auc"] .empty'), "empty chart")
+    assert "Needs clicks" in seen.text('[data-plot="auc"] .empty')
+    assert seen.text("#big-auc") == "–"
+    assert not seen.errors
