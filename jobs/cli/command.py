@@ -21,7 +21,7 @@ def command(function: Function) -> click.Command:
     def guarded(debug: bool, **arguments: Any) -> None:
         try:
             function(**arguments)
-        except (click.exceptions.Exit, click.ClickException, click.Abort):
+        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             # A role's output is its log, where a traceback belongs; a sentence for the user stays one.

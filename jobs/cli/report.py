@@ -8,8 +8,8 @@ from typing import Any, Final
 from jobs.cli.record import Record
 from jobs.errors import JobError
 
-STALE_S: Final = 5.0
-"""roles.json is replaced each second."""
+STALE_S: Final = 10.0
+"""roles.json is replaced each second, later on a machine that has too much to do."""
 BETWEEN_LOOKS_S: Final = 1.0
 """Rates need two looks."""
 _BROKEN: Final = ("failed", "restarting")
@@ -43,7 +43,7 @@ class Report:
     def as_text(self) -> str:
         """For people: trouble first."""
         lines = [f"✗ {sentence}" for sentence in self.wrong]
-        lines += [f"… waiting for {part}" for part in self.waiting_for]
+        lines += [f"… waiting for {', '.join(self.waiting_for)}"] if self.waiting_for else []
         return "\n".join([*lines, self._headline(), *self._numbers(), *self._parts()])
 
     def _headline(self) -> str:

@@ -116,10 +116,15 @@ def test_status_leads_with_what_is_wrong(supervisors: Supervisors) -> None:
 
 
 def test_status_leads_with_what_is_waited_for(supervisors: Supervisors) -> None:
-    write_run("demo", supervisors.start().pid, "starting", parts=[part("joiner", "starting")])
+    write_run(
+        "demo",
+        supervisors.start().pid,
+        "starting",
+        parts=[part("joiner", "starting"), part("traffic", "waiting")],
+    )
     status, output = invoke("status")
     assert status == 0
-    assert output.startswith("… waiting for joiner (starting)\ndemo: starting since ")
+    assert output.startswith("… waiting for joiner (starting), traffic (waiting)\ndemo: starting since ")
 
 
 def test_status_of_a_failed_run_is_its_error(supervisors: Supervisors) -> None:
