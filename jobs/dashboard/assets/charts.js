@@ -177,6 +177,9 @@ class Plot {
   }
 }
 
+// Of outcomes that should be rare: users are late now and then.
+const MANY = 0.01;
+
 // A card: title, a legend with the values at the cursor or now, and one plot or more.
 class Card {
   constructor(parent, { id, title, about, entries, plots }) {
@@ -198,13 +201,18 @@ class Card {
     this.tell(this.plots[0].plot?.cursor.idx);
   }
 
+  share(entry) {
+    const now = ({ column }) => (this.columns[column] || []).at(-1) || 0;
+    return now(entry.columns[0]) / Math.max(1e-9, this.entries.reduce((sum, each) => sum + now(each.columns[0]), 0));
+  }
+
   tell(index) {
     if (!this.columns) return;
     this.entries.forEach((entry, i) => {
       const texts = entry.columns.map(({ column, format }) => format((this.columns[column] || []).at(index ?? -1)));
       const text = texts.join(" · ");
       if (this.values[i].textContent !== text) this.values[i].textContent = text;
-      this.items[i].dataset.bad = Boolean(entry.bad && (this.columns[entry.columns[0].column] || []).at(-1) > 0);
+      this.items[i].dataset.bad = Boolean(entry.bad && this.share(entry) > MANY);
       // An outcome that this job does not have needs no room.
       this.items[i].hidden = Boolean(entry.quiet && !(this.columns[entry.columns[0].column] || []).some((value) => value > 0));
     });

@@ -216,10 +216,12 @@ def test_the_end_of_a_log_and_the_job_file_open_with_a_click(
 
 
 def test_before_the_first_numbers_the_page_says_what_it_waits_for(
-    pretended: Any, visit: Callable[..., Visit], wait: Wait
+    pretended: Any, dashboard: Any, visit: Callable[..., Visit], wait: Wait
 ) -> None:
+    dashboard.stop()
     pretended.auc = {}
     pretended.last_minute = {"count": 0, "p50_ms": None, "p99_ms": None}
+    dashboard.start()
     seen = visit()
     wait(lambda: seen.is_shown('[data-plot="auc"] .empty'), "empty chart")
     assert "Needs clicks" in seen.text('[data-plot="auc"] .empty')
