@@ -5,6 +5,7 @@ python experiments/dashboard_screenshot.py http://127.0.0.1:PORT docs/dashboard.
 """
 
 import argparse
+import time
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -16,14 +17,16 @@ def photograph(page: Page, url: str, path: Path, after_s: float) -> None:
     """Waits until the run is so old, and its AUC stands beside the frozen model's."""
     page.goto(url)
     page.wait_for_selector("#big-auc b", timeout=(after_s + 60) * 1000)
-    started = "[...document.querySelectorAll('[data-part=traffic] td')][2]?.textContent"
-    minutes, seconds = divmod(int(after_s), 60)
-    page.wait_for_function(
-        f"/^(\\d+) min (\\d+) s/.exec({started} || '')?.slice(1).map(Number)"
-        f".reduce((m, s) => m * 60 + s) >= {minutes * 60 + seconds}",
-        timeout=(after_s + 60) * 1000,
-    )
+    while age_s(page.inner_text("[data-part=traffic] td:nth-child(3)")) < after_s:
+        time.sleep(0.5)
     page.screenshot(path=path)
+
+
+def age_s(text: str) -> int:
+    """Of `2 min 30 s`."""
+    units = {"h": 3600, "min": 60, "s": 1}
+    words = text.split()
+    return sum(int(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
 
 
 def main() -> None:

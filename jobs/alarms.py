@@ -13,6 +13,9 @@ START_S: Final = 90.0
 SILENT_S: Final = 5.0
 """A part that does not answer for so long hangs; a file that is replaced each second is old."""
 MAX_FRESHNESS_MS: Final = 8000.0
+BEHIND_S: Final = 2.0
+CHECKPOINT_S: Final = 10.0
+"""Checkpoints fail while a part is away; for longer without one, something is wrong."""
 _STARTUP_S: Final = 75.0
 """The last minute's freshness counts once the waiting of the start has left it."""
 
@@ -63,7 +66,7 @@ def _what(part: Mapping[str, Any]) -> str:
         return f"is still {state}" + (f": {part['detail']}" if part.get("detail") else "")
     if state == "ready":
         return f"has not answered for {float(part.get('silent_s') or 0):.0f} s"
-    return {"failed": "has failed", "restarting": "has died", "stopped": "has stopped"}.get(
+    return {"failed": "has failed", "restarting": "went down", "stopped": "has stopped"}.get(
         state, f"is {state}"
     )
 
@@ -169,11 +172,14 @@ def of_freshness(
         return None
     known = {stage: lag for stage, lag in lag_s.items() if lag is not None}
     slowest = max(known, key=lambda stage: known[stage], default=None)
-    where = f"; the {slowest} is furthest behind ({known[slowest]:.1f} s)" if slowest else ""
-    return (
-        f"Freshness p99 of the last minute is {p99_ms / 1000:.1f} s, above "
-        f"{MAX_FRESHNESS_MS / 1000:.0f} s{where}. Give that stage more cores, or send less traffic."
-    )
+    if slowest is None or known[slowest] < BEHIND_S:
+        cause = "No stage is behind now: a stall of that minute is over, and leaves this number by itself"
+    else:
+        cause = (
+            f"The {slowest} is furthest behind ({known[slowest]:.1f} s): give it cores, or send less traffic"
+        )
+    promised_s = MAX_FRESHNESS_MS / 1000
+    return f"Freshness p99 of the last minute is {p99_ms / 1000:.1f} s, above {promised_s:.0f} s. {cause}."
 
 
 def of_checkpoints(checkpoints: Mapping[str, Any], now_s: float) -> str | None:
@@ -182,12 +188,13 @@ def of_checkpoints(checkpoints: Mapping[str, Any], now_s: float) -> str | None:
     failed, completed = latest.get("failed") or {}, latest.get("completed") or {}
     failed_ms = float(failed.get("failure_timestamp") or 0)
     completed_ms = float(completed.get("latest_ack_timestamp") or 0)
-    if not failed_ms or failed_ms < completed_ms or now_s - failed_ms / 1000 > 600:
+    without_s = now_s - (completed_ms or failed_ms) / 1000
+    if failed_ms <= completed_ms or without_s < CHECKPOINT_S:
         return None
-    why = str(failed.get("failure_message") or "Flink gives no reason").splitlines()[0][:200]
+    why = str(failed.get("failure_message") or "Flink gives no reason").splitlines()[0][:200].rstrip(". ")
     return (
-        f"Flink's newest checkpoint failed: {why}. Until one succeeds no new example reaches the trainer. "
-        "See logs/jobmanager.log; a full disk is the usual reason."
+        f"Flink's checkpoints have failed for {without_s:.0f} s: {why}. Until one succeeds no new example "
+        "reaches the trainer. See logs/jobmanager.log; a full disk is the usual reason."
     )
 
 
@@ -196,6 +203,8 @@ def of_run(run: Mapping[str, Any], now_s: float) -> str | None:
     state, updated = run.get("state"), float(run.get("updated") or now_s)
     if state == "failed":
         return f"The run has failed: {run.get('error') or 'see the logs'}. Start it again with --resume."
+    if state == "stopping":
+        return "The run is ending: its parts stop one after another."
     if state == "stopped":
         return "The run has ended: what is shown is its last state."
     if now_s - updated > SILENT_S:

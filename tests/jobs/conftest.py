@@ -37,6 +37,7 @@ class PretendedJob:
         self.auc = {"served": 0.71, "frozen": 0.62, "best": 0.79, "fresh": 0.72}
         self.last_minute: dict[str, Any] = {"count": 9, "p50_ms": 1400.0, "p99_ms": 2900.0}
         self.checkpoints: dict[str, Any] = {"latest": {"failed": None, "completed": None}}
+        self.trainer_lag_s = 0.9
         self.silent: set[str] = set()
         """Paths that are not answered."""
         self.broken: set[str] = set()
@@ -122,7 +123,7 @@ class PretendedJob:
             f"{scope}numRecordsIn{{{labels}}} {counts['read']}\n"
             f"{scope}pendingRecords{{{labels}}} 0\n",
             "/trainer-0/metrics": f"freshet_trainer_examples_total {counts['learnt']}\n"
-            + "freshet_trainer_lag_seconds 0.9\n"
+            + f"freshet_trainer_lag_seconds {self.trainer_lag_s}\n"
             + "".join(f'freshet_trainer_auc{{label="click",of="{of}"}} {v}\n' for of, v in self.auc.items()),
             "/replica-0/metrics": f"freshet_replica_items_total {counts['served']}\n",
             "/replica-0/v1/status": json.dumps(

@@ -84,7 +84,7 @@ def test_a_part_that_is_down_is_an_alarm_with_its_remedy_and_its_log(
     assert "Training waits for it" in down["remedy"]
     assert [part["name"] for part in seen.parts if part["remedy"]] == ["ps-1"]
     (alarm,) = seen.alarms
-    assert "ps-1 has died (killed by signal 9)" in alarm
+    assert "ps-1 went down (killed by signal 9)" in alarm
     assert "logs/ps-1.log" in alarm
 
 
@@ -154,15 +154,19 @@ def test_freshness_above_eight_seconds_names_the_stage_that_is_behind(
     pretended: Any, observer: Observer
 ) -> None:
     pretended.last_minute = {"count": 9, "p50_ms": 5000.0, "p99_ms": 9100.0}
+    pretended.trainer_lag_s = 3.4
     (alarm,) = observer.observe().alarms
     assert "9.1 s" in alarm
-    assert "the trainer is furthest behind" in alarm
+    assert "The trainer is furthest behind (3.4 s)" in alarm
+    pretended.trainer_lag_s = 0.4
+    (alarm,) = observer.observe().alarms
+    assert "No stage is behind now" in alarm
     pretended.write_traffic(started=time.time() - 20)
     assert observer.observe().alarms == []
 
 
-def test_a_checkpoint_that_failed_is_told_until_one_succeeds(pretended: Any, observer: Observer) -> None:
-    failed = {"failure_timestamp": time.time() * 1000, "failure_message": "No space left on device"}
+def test_checkpoints_that_fail_are_told_until_one_succeeds(pretended: Any, observer: Observer) -> None:
+    failed = {"failure_timestamp": (time.time() - 12) * 1000, "failure_message": "No space left on device"}
     pretended.checkpoints = {"latest": {"failed": failed, "completed": None}}
     observer.observe()
     (alarm,) = observer.observe().alarms
@@ -173,7 +177,12 @@ def test_a_checkpoint_that_failed_is_told_until_one_succeeds(pretended: Any, obs
 
 @pytest.mark.parametrize(
     ("state", "age_s", "told"),
-    [("running", 30, "30 s old"), ("stopped", 0, "has ended"), ("failed", 0, "--resume")],
+    [
+        ("running", 30, "30 s old"),
+        ("stopping", 0, "is ending"),
+        ("stopped", 0, "has ended"),
+        ("failed", 0, "--resume"),
+    ],
 )
 def test_a_run_that_is_over_explains_everything_else(
     pretended: Any, observer: Observer, state: str, age_s: float, told: str

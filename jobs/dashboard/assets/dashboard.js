@@ -200,9 +200,14 @@ function neverMet() {
   return ["No data has come yet: the dashboard is still starting, or its log (logs/dashboard.log) says why not."];
 }
 
+function titleOf(alarms) {
+  if (["stopping", "stopped"].includes(page.seen?.run.state)) return "This is over";
+  return alarms.length > 1 ? `${alarms.length} things need you` : "One thing needs you";
+}
+
 function showBanner(alarms, isLost) {
   byId("banner").hidden = !alarms.length;
-  const title = isLost ? "The connection to the dashboard is lost" : alarms.length > 1 ? `${alarms.length} things need you` : "One thing needs you";
+  const title = isLost ? "The connection to the dashboard is lost" : titleOf(alarms);
   const text = [title, ...alarms].join("\n");
   // Said once to those who listen to the page, not each second.
   if (text === page.bannerText) return;

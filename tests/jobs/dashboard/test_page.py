@@ -171,7 +171,7 @@ def test_a_part_that_dies_is_a_banner_with_its_remedy_until_it_is_back(
     assert not seen.is_shown("#banner")
     pretended.write_roles(ps_1={"state": "restarting", "restarts": 1, "error": "killed by signal 9"})
     wait(lambda: seen.is_shown("#banner"), "banner")
-    assert "ps-1 has died (killed by signal 9)" in seen.text("#banner")
+    assert "ps-1 went down (killed by signal 9)" in seen.text("#banner")
     assert "read logs/ps-1.log" in seen.text("#banner")
     assert "restarting" in seen.text('[data-part="ps-1"]')
     assert seen.page.title().startswith("⚠")
