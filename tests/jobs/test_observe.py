@@ -150,6 +150,21 @@ def test_traffic_that_is_done_is_no_standstill(
     assert observer.observe().alarms == []
 
 
+def test_without_traffic_of_its_own_a_run_notices_that_no_events_come(
+    pretended: Any, clock: list[float]
+) -> None:
+    pretended.write_roles()
+    observer = Observer(pretended.job(traffic={"kind": "none"}), pretended.run_dir)
+    observer.observe()
+    clock[0] += 20
+    (alarm,) = observer.observe().alarms
+    assert "No event has come on topic `features`" in alarm
+    pretended.move(stages=("read",))
+    clock[0] += 1
+    assert observer.observe().alarms == []
+    observer.close()
+
+
 def test_freshness_above_eight_seconds_names_the_stage_that_is_behind(
     pretended: Any, observer: Observer
 ) -> None:
