@@ -117,6 +117,7 @@ def serve(
     try:
         _Server(app).run(sockets=[listening])
     finally:
+        gc.unfreeze()
         for part in (consumer, dense):
             part.stop()
         batcher.close()

@@ -17,6 +17,8 @@ from pipelines.settings import KafkaSettings
 _CLUSTER_ID = "ZnJlc2hldC1lbWJlZGRlZA"
 """Base64 of 16 bytes; the same for ever, so that a resumed run knows its directory again."""
 _HEAP_MB = 384
+_JAVA = ("-XX:+UseSerialGC", "-XX:-UsePerfData")
+"""Small, and nothing left in the temporary directory."""
 _ANSWER_S, _CREATE_S = 5.0, 30.0
 _CLIENT_LOG = {"log_level": "0"}
 """librdkafka's own complaints are left out: what matters is raised."""
@@ -58,7 +60,7 @@ class Broker:
             return
         storage = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._file)]
         done = subprocess.run(
-            [java(), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *self._class_path, *storage],
+            [java(), "-XX:TieredStopAtLevel=1", *_JAVA, *self._class_path, *storage],
             capture_output=True,
             text=True,
         )
@@ -70,8 +72,8 @@ class Broker:
     @property
     def command(self) -> list[str]:
         """What starts it in the foreground."""
-        heap = [f"-Xmx{_HEAP_MB}m", f"-Xms{_HEAP_MB // 4}m", "-XX:+UseSerialGC"]
-        return [java(), *heap, *self._class_path, "kafka.Kafka", str(self._file)]
+        heap = [f"-Xmx{_HEAP_MB}m", f"-Xms{_HEAP_MB // 4}m"]
+        return [java(), *heap, *_JAVA, *self._class_path, "kafka.Kafka", str(self._file)]
 
 
 def _properties(directory: Path, address: str, controller: str, max_message_bytes: int) -> dict[str, object]:

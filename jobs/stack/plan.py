@@ -119,12 +119,13 @@ def joiner_trouble(flink: Flink, job_name: str) -> str | None:
         live = flink.rest.live_job(job_name)
         if live is None:
             raise PartLostError(f"is not among the jobs of Flink at {flink.address}")
-        if live["state"] == "RUNNING":
+        if live["state"] == "RUNNING" and live["tasks"]["running"] == live["tasks"]["total"]:
             return None
         cause = flink.rest.root_cause(live["jid"])
     except FlinkUnreachableError as error:
         return f"Flink does not answer: {error}"
-    return f"the job is {live['state'].lower()}: {cause or 'Flink names no cause'}"
+    running = f"{live['tasks']['running']} of {live['tasks']['total']} tasks run"
+    return f"the job is {live['state'].lower()}, {running}{f': {cause}' if cause else ''}"
 
 
 def _own(job: Job, run: RunDirectory, on: tuple[str, ...]) -> Iterator[Part]:
@@ -143,13 +144,15 @@ def _own(job: Job, run: RunDirectory, on: tuple[str, ...]) -> Iterator[Part]:
                 has_said_ready,
                 needs=on,
                 address=address,
-                env=_ENV,
+                env=_env(run),
             )
 
 
 def _dashboard(job: Job, run: RunDirectory) -> Part:
     command = _role_command(run, "dashboard", 0)
-    return Part("dashboard", "dashboard", 0, command, has_said_ready, address=job.dashboard.address, env=_ENV)
+    return Part(
+        "dashboard", "dashboard", 0, command, has_said_ready, address=job.dashboard.address, env=_env(run)
+    )
 
 
 def _traffic(job: Job, run: RunDirectory, on: tuple[str, ...]) -> Iterator[Part]:
@@ -165,18 +168,20 @@ def _traffic(job: Job, run: RunDirectory, on: tuple[str, ...]) -> Iterator[Part]
         # Before the joiner runs nothing would be learnt, and the first minutes would be a race to catch up.
         needs=(*on, *replicas, "joiner"),
         address=job.traffic.metrics_address,
-        env=_ENV,
+        env=_env(run),
         is_finite=True,
     )
 
 
-_ENV = {
-    "PYTHONPATH": str(PROJECT),
-    "PYTHONUNBUFFERED": "1",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-    # One process per role: threads of libraries would only take the cores from the other roles.
-    "OMP_NUM_THREADS": "1",
-}
+def _env(run: RunDirectory) -> dict[str, str]:
+    return {
+        "PYTHONPATH": str(PROJECT),
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(run.scratch),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # One process per role: threads of libraries would only take the cores from the other roles.
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def _role_command(run: RunDirectory, role: str, index: int) -> Callable[[bool], Sequence[str]]:

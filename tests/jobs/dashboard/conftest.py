@@ -85,9 +85,9 @@ def dashboard(shared_dashboard: Dashboard, pretended: Any) -> Dashboard:
     return shared_dashboard
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Shared: it takes a second to start."""
+    """Not for the whole session: while it is there, its event loop counts as running in this thread."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed (Debian: apt install chromium)")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -1,0 +1,168 @@
+"""The demo, looked at with other people's tools; the tests share one run."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.loop.conftest import JOBS, ROOT, Started, wait_for
+
+pytestmark = pytest.mark.stack
+
+MESSAGE_BYTES = 16 << 20
+DAY_MS = 86_400_000
+
+
+@pytest.fixture(scope="module")
+def demo(start: Callable[..., Started]) -> Iterator[Started]:
+    running = start(
+        JOBS / "demo.yaml", "--set", "traffic.freeze_after_s=15", "--set", "snapshots.interval_s=5"
+    )
+    running.wait_until_ready()
+    return running
+
+
+def messages(demo: Started, topic: str) -> list:
+    from jobs.spec import Job
+    from jobs.topics import read_topic
+
+    return list(read_topic(Job.model_validate(demo.job), topic))
+
+
+def test_a_request_is_answered_with_scores_and_the_age_of_the_parameters(demo: Started) -> None:
+    line = next(line for line in demo.said.splitlines() if "/v1/predict" in line)
+    url, body = re.search(r"curl -s (\S+) -d '(.*)'", line).groups()
+    asked = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
+    answer = json.loads(urllib.request.urlopen(asked, timeout=10).read())
+    assert all(0 < item["scores"]["click"] < 1 for item in answer["items"])
+    assert "age_ms" in answer or "parameters" in answer, answer
+
+
+def test_events_that_make_no_sense_become_dead_letters_and_the_stream_goes_on(demo: Started) -> None:
+    from confluent_kafka import Producer
+
+    now_ms = int(time.time() * 1000)
+
+    def request(**changes: object) -> bytes:
+        return orjson.dumps({"request_id": "bad", "ts": now_ms, "items": [{"item_id": 1}], **changes})
+
+    garbage = {
+        "malformed": [b"{not json", orjson.dumps({"request_id": "bad", "ts": now_ms}), request(ts="noon")],
+        "too-large": [b'{"request_id": "bad", "items": [' + b" " * 10_000_000 + b"]}"],
+        "timestamp": [request(ts=0), request(ts=now_ms + 75 * 365 * DAY_MS)],
+    }
+    producer = Producer(
+        {"bootstrap.servers": demo.job["kafka"]["bootstrap"], "message.max.bytes": MESSAGE_BYTES}
+    )
+    for value in (value for values in garbage.values() for value in values):
+        producer.produce("features", value, key=b"bad")
+    assert producer.flush(30) == 0
+
+    def reasons() -> list[str]:
+        letters = [dict(each.headers()) for each in messages(demo, "dead-letters") if each.key() == b"bad"]
+        return sorted(letter["reason"].decode() for letter in letters)
+
+    expected = sorted(reason for reason, values in garbage.items() for _ in values)
+    wait_for(lambda: len(reasons()) >= len(expected), "the dead letters", 60)
+    assert reasons() == expected
+    before = len(messages(demo, "examples"))
+    wait_for(lambda: len(messages(demo, "examples")) > before, "more examples after the garbage", 60)
+
+
+def test_tensorflow_reads_the_examples(demo: Started) -> None:
+    import tensorflow as tf
+
+    values = [message.value() for message in wait_for(lambda: messages(demo, "examples"), "examples")]
+    serialized = [one for value in values for one in tf.train.BytesList.FromString(value).value]
+    features = {
+        "user_id": tf.io.FixedLenFeature([], tf.int64),
+        "label:click": tf.io.FixedLenFeature([], tf.float32),
+        "sampling_rate": tf.io.FixedLenFeature([], tf.float32),
+    }
+    parsed = tf.io.parse_example(serialized, features)
+    assert set(parsed["label:click"].numpy()) == {0.0, 1.0}
+    assert set(parsed["sampling_rate"].numpy()) == {0.5}
+
+
+def test_duckdb_reads_the_snapshots(demo: Started) -> None:
+    import duckdb
+
+    files = demo.directory / "snapshots" / "shard-*" / "*" / "tables" / "user_id.parquet"
+
+    def rows() -> int:
+        found = list(demo.directory.glob("snapshots/shard-*/*/tables/user_id.parquet"))
+        return duckdb.sql(f"select count(distinct id) from '{files}'").fetchall()[0][0] if found else 0
+
+    assert wait_for(rows, "rows in a snapshot", 60) > 0
+    assert duckdb.sql(f"select distinct len(embedding) from '{files}'").fetchall() == [(9,)]
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="needs promtool (Debian: apt install prometheus)"
+)
+def test_promtool_finds_nothing_wrong_with_the_metrics_of_our_parts(demo: Started) -> None:
+    job = demo.job
+    own = [
+        *job["ps"]["metrics_addresses"],
+        *job["trainer"]["metrics_addresses"],
+        *job["serving"]["addresses"],
+    ]
+    for address in (*own, job["traffic"]["metrics_address"]):
+        checked = subprocess.run(
+            ["promtool", "check", "metrics"],
+            input=demo.get(address, "/metrics"),
+            capture_output=True,
+            text=True,
+        )
+        assert checked.returncode == 0, f"{address}: {checked.stdout}{checked.stderr}"
+
+
+def test_flinks_own_command_lists_the_joiner_and_takes_a_savepoint(demo: Started, tmp_path: Path) -> None:
+    import pyflink
+
+    home = Path(pyflink.__file__).parent
+    env = {**os.environ, "FLINK_HOME": str(home), "FLINK_CONF_DIR": str(ROOT / "flink-conf")}
+    env |= {"FLINK_LOG_DIR": str(tmp_path)}
+
+    def flink(*arguments: str) -> str:
+        command = [str(home / "bin" / "flink"), *arguments]
+        return subprocess.run(
+            command, env=env, capture_output=True, text=True, check=True, timeout=120
+        ).stdout
+
+    address = demo.job["joiner"]["flink_address"]
+    listed = flink("list", "-m", address)
+    job_id = re.search(r": (\w{32}) : demo \(RUNNING\)", listed).group(1)
+    assert "Savepoint completed" in flink("savepoint", "-m", address, job_id, f"file://{tmp_path}")
+    assert list(tmp_path.glob("savepoint-*/_metadata"))
+
+
+def test_freshet_status_names_every_part(demo: Started) -> None:
+    command = [sys.executable, "-m", "jobs", "status", str(demo.directory), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    states = {part["name"]: part["state"] for part in json.loads(done.stdout)["observation"]["parts"]}
+    roles = json.loads((demo.directory / "roles.json").read_text())
+    assert states == {part["name"]: "ready" for part in roles["parts"]}, done.stdout + done.stderr
+
+
+def test_ctrl_c_ends_with_a_summary_that_closes_and_leaves_nothing_behind(demo: Started) -> None:
+    wait_for(lambda: demo.traffic()["impressions"] > 15_000, "enough traffic to judge by")
+    assert demo.interrupt() == 0, demo.said
+    summary = demo.summary()
+    accounting = summary["accounting"]
+    parts = [accounting[name] for name in ("out", "sampled", "dead", "waiting")]
+    assert accounting["in"] == sum(parts)
+    assert accounting["closes"], accounting
+    assert accounting["dead"] == 6, "the garbage"
+    assert summary["auc_frozen"] < summary["auc_online"] < summary["auc_best"]
+    assert summary["freshness_p50_ms"] < summary["freshness_p99_ms"]
+    demo.assert_nothing_is_left()
