@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments.closed_loop import ClosedLoop, load_job
-from jobs.quality import auc
 from jobs.spec import Job
 from jobs.traffic.simulated import SimulatedVisits
 from jobs.traffic.visits import Visit
+from model.quality import auc
 
 ROOT = Path(__file__).parents[1]
 START_MS = 1_764_000_000_000

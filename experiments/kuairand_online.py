@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from experiments.closed_loop import ClosedLoop, load_job
-from jobs.quality import measure
 from jobs.spec import Job
 from jobs.traffic.paths import find_files
 from jobs.traffic.replay import KuaiRandVisits
 from jobs.traffic.visits import Visit
+from model.quality import measure
 
 ROOT = Path(__file__).parents[1]
 

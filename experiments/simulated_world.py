@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-from jobs.quality import auc
 from jobs.spec import Job
 from jobs.traffic.simulated import SimulatedVisits
+from model.quality import auc
 
 START_MS = 1_764_000_000_000
 DIM = 8

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from confluent_kafka import Message
 
-from jobs.quality import Floats
+from model.quality import Floats
 from pipelines.example_pb2 import Example, ExampleList
 
 NAN = math.nan

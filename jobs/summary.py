@@ -11,7 +11,6 @@ count. That half is also what a replay's frozen model, frozen after the first ha
 import time
 import urllib.error
 import urllib.request
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,9 @@ from jobs.accounting import (
     read_requests,
 )
 from jobs.outcomes import Outcomes, read_outcomes
-from jobs.quality import Quality, measure
 from jobs.spec import Job
 from jobs.topics import read_topic
+from model.quality import Quality, measure
 
 STATUS_TIMEOUT_S = 5.0
 
@@ -59,7 +58,7 @@ def summarize(job: Job, run_dir: Path) -> dict[str, Any]:
         **freshness(job),
         "accounting": accounting,
         **speed(run_dir, outcomes),
-        "labels": {label: {of: asdict(q) for of, q in by.items()} for label, by in qualities.items()},
+        "labels": {label: {of: q._asdict() for of, q in by.items()} for label, by in qualities.items()},
         "summary_s": round(time.monotonic() - began_s, 2),
     }
 

@@ -1,116 +1,112 @@
-"""Progressive metrics over a window of the newest examples: exact AUC, log loss, calibration, per label.
-
-A negative that was kept with probability r stands for 1 / r negatives, so every sum weighs it by 1 / r.
-"""
+"""Progressive metrics over a window of the newest examples, per label and kind of score."""
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from model.parse import Examples
-from ps.arrays import Float32
+from model.quality import Floats, Quality, measure
+from ps.arrays import Float32, Int64
 
-Floats = npt.NDArray[np.float64]
-_CLIP: Final = 1e-7
-"""Probabilities are kept this far from 0 and 1 in the log loss."""
+_KEPT: Final = 2
+"""Windows of examples that are kept: while one is judged, as many may wait for their fellows."""
 
 
-class Quality(NamedTuple):
-    """What scores were worth."""
-
-    auc: float
-    log_loss: float
-    calibration: float
-    """Predicted over actual positives: 1 is right, more is too sure."""
+class _Chunk(NamedTuple):
+    columns: Floats
+    """Scores, labels, sampling rates, event times (ms): `float64[4, n]`."""
+    newest_ms: float
+    """The newest event time when it came."""
 
 
 class Window:
-    """Scores of the newest examples with what came of them. Written by one thread, read by others."""
+    """Scores of the newest examples with what came of them. Written by one thread, read by others.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._chunks: deque[Float32] = deque()
+    A positive comes at once, a negative when its label's window has closed. So the newest examples are nearly
+    all positives, and they were scored by a later model than the negatives beside them: judged together, the
+    two models would be compared. Here an example counts once event time is `delay_ms` past it, when all of
+    its fellows are there. A delay longer than the examples that are kept falls back to the order of arrival.
+    """
+
+    def __init__(self, size: int, delay_ms: int) -> None:
+        self._size, self._delay_ms = size, delay_ms
+        self._chunks: deque[_Chunk] = deque()
         self._length = 0
+        self._newest_ms = self._whole_since_ms = -np.inf
         self._lock = threading.Lock()
 
-    def add(self, scores: Float32, labels: Float32, sampling_rates: Float32) -> None:
-        """Take `float32[n]` each; only the newest `size` of all are kept, to the chunk."""
-        chunk = np.stack([scores, labels, sampling_rates])
+    def add(self, scores: Float32, labels: Float32, sampling_rates: Float32, ts_ms: Int64) -> None:
+        """Take `float32[n]` each, and event times `int64[n]`."""
+        columns = np.stack([scores, labels, sampling_rates, ts_ms]).astype(np.float64)
         with self._lock:
-            self._chunks.append(chunk)
-            self._length += chunk.shape[1]
-            while self._length - self._chunks[0].shape[1] >= self._size:
-                self._length -= self._chunks.popleft().shape[1]
+            self._newest_ms = max(self._newest_ms, float(ts_ms.max()))
+            self._chunks.append(_Chunk(columns, self._newest_ms))
+            self._length += len(ts_ms)
+            while self._length - self._chunks[0].columns.shape[1] >= _KEPT * self._size:
+                self._forget()
+
+    def _forget(self) -> None:
+        columns, self._whole_since_ms = self._chunks.popleft()
+        self._length -= columns.shape[1]
 
     def quality(self) -> Quality | None:
-        """Of what is in the window; None without a positive or without a negative."""
+        """Of the newest `size` that count; None without a positive or without a negative."""
         with self._lock:
-            chunks = list(self._chunks)
+            chunks = [chunk.columns for chunk in self._chunks]
+            since_ms, until_ms = self._whole_since_ms, self._newest_ms - self._delay_ms
         if not chunks:
             return None
-        scores, labels, rates = np.concatenate(chunks, axis=1)[:, -self._size :].astype(np.float64)
-        return quality(scores, labels, rates)
+        columns = np.concatenate(chunks, axis=1)
+        ts_ms = columns[3]
+        whole = columns[:, (ts_ms > since_ms) & (ts_ms <= until_ms)]
+        if np.isfinite(since_ms) and whole.shape[1] < self._size // 2:
+            newest = columns[:, -self._size :]
+        else:
+            newest = whole[:, np.argsort(whole[3], kind="stable")[-self._size :]]
+        scores, labels, rates, _ = newest
+        found = measure(labels, scores, rates)
+        return None if found.auc is None else found
 
 
 class Progress:
     """Windows for every label and every kind of score: `fresh`, `served`, and the names after `@`."""
 
-    def __init__(self, labels: list[str], size: int) -> None:
-        self._labels = labels
+    def __init__(self, windows_ms: Mapping[str, int], size: int) -> None:
+        """`windows_ms`: how long each label stays open, labels in the order of the schema."""
+        self._windows_ms = dict(windows_ms)
         self._size = size
         self.windows: dict[tuple[str, str], Window] = {}
         """By (label, of)."""
 
     def add(self, examples: Examples, predictions: dict[str, Float32]) -> None:
         """Take a batch with its predictions by label, from before it was learnt."""
-        for i, label in enumerate(self._labels):
+        labels = list(self._windows_ms)
+        for i, label in enumerate(labels):
             known = examples.masks[:, i] > 0
             self._add(label, "fresh", predictions[label], known, i, examples)
         for name, scores in examples.scores.items():
             label, _, of = name.partition("@")
-            if label in self._labels:
-                i = self._labels.index(label)
+            if label in self._windows_ms:
+                i = labels.index(label)
                 there = (examples.masks[:, i] > 0) & ~np.isnan(scores)
                 self._add(label, of or "served", scores, there, i, examples)
 
     def _add(
         self, label: str, of: str, scores: Float32, chosen: npt.NDArray[np.bool_], i: int, examples: Examples
     ) -> None:
-        if chosen.any():
-            window = self.windows.get((label, of)) or Window(self._size)
-            window.add(scores[chosen], examples.labels[chosen, i], examples.sampling_rates[chosen])
-            # A new mapping each time it grows: whoever reads it goes on with the old one.
-            if (label, of) not in self.windows:
-                self.windows = {**self.windows, (label, of): window}
-
-
-def quality(scores: Floats, labels: Floats, sampling_rates: Floats) -> Quality | None:
-    """Of probabilities `float64[n]`; None without a positive or without a negative."""
-    weights = np.where(labels > 0.5, 1.0, 1.0 / sampling_rates)
-    positives = (weights * labels).sum()
-    area = auc(scores, labels, weights)
-    if area is None:
-        return None
-    clipped = np.clip(scores, _CLIP, 1 - _CLIP)
-    losses = -np.where(labels > 0.5, np.log(clipped), np.log1p(-clipped))
-    return Quality(
-        area, float((weights * losses).sum() / weights.sum()), float((weights * scores).sum() / positives)
-    )
-
-
-def auc(scores: Floats, labels: Floats, weights: Floats) -> float | None:
-    """The probability that a positive scores above a negative, ties counting half; exact, weighted.
-
-    All `float64[n]`; None without a positive or without a negative.
-    """
-    levels, level = np.unique(scores, return_inverse=True)
-    positive = np.bincount(level, weights * (labels > 0.5), len(levels))
-    negative = np.bincount(level, weights * (labels <= 0.5), len(levels))
-    pairs = positive.sum() * negative.sum()
-    if not pairs:
-        return None
-    below = np.cumsum(negative) - negative
-    return float((positive * (below + negative / 2)).sum() / pairs)
+        if not chosen.any():
+            return
+        window = self.windows.get((label, of)) or Window(self._size, self._windows_ms[label])
+        window.add(
+            scores[chosen],
+            examples.labels[chosen, i],
+            examples.sampling_rates[chosen],
+            examples.ts_ms[chosen],
+        )
+        # A new mapping each time it grows: whoever reads it goes on with the old one.
+        if (label, of) not in self.windows:
+            self.windows = {**self.windows, (label, of): window}

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from model.metrics import Progress, Quality
+from model.metrics import Progress
+from model.quality import Quality
 
 _BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 _CACHED_S: Final = 0.9
@@ -114,9 +115,10 @@ class _Qualities(Collector):
 
 
 def _family(
-    name: str, help_text: str, found: dict[tuple[str, str], Quality], value: Callable[[Quality], float]
+    name: str, help_text: str, found: dict[tuple[str, str], Quality], value: Callable[[Quality], float | None]
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, help_text, labels=["label", "of"])
     for (label, of), quality in found.items():
-        family.add_metric([label, of], value(quality))
+        if (number := value(quality)) is not None:
+            family.add_metric([label, of], number)
     return family

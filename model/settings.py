@@ -27,5 +27,5 @@ class TrainerSettings(Block):
     max_wait_ms: int = Field(default=100, ge=0)
     """A batch that is not full is learnt after this long."""
     metrics_window: int = Field(default=20_000, ge=100)
-    """Examples over which AUC and log loss are computed."""
+    """Examples over which AUC and log loss are computed, of those whose label has been settled."""
     metrics_addresses: tuple[str, ...] = ()

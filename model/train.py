@@ -62,7 +62,8 @@ def run_trainer(
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     network = Network(schema, model, tables, seed)
-    progress = Progress(list(schema.labels), trainer.metrics_window)
+    windows_ms = {name: round(1000 * label.window_s) for name, label in schema.labels.items()}
+    progress = Progress(windows_ms, trainer.metrics_window)
     metrics = TrainerMetrics(progress)
     url = metrics.serve(metrics_address) if metrics_address else None
     with Shards(shard_addresses, reconnect_s=_RECONNECT_S) as shards:

@@ -30,7 +30,7 @@ TIMEOUT_S = 60
 def make_trainer(small):
     def make(shards) -> Trainer:
         network = Network(small, MODEL, table_settings(small, {}, TableSettings(dim=4)), seed=1)
-        progress = Progress(["click"], 2000)
+        progress = Progress({"click": 0}, 2000)
         return Trainer(small, network, shards, progress, TrainerMetrics(progress))
 
     return make

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.quality import auc
 from jobs.spec import Job
 from jobs.traffic.simulated import SimulatedVisits, World
+from model.quality import auc
 
 START_MS = 1_764_000_000_000
 WORLD = World(seed=1, users=200, items=100)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.quality import auc, measure
+from model.quality import auc, measure
 
 EXAMPLES = st.lists(
     st.tuples(
