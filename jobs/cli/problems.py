@@ -10,7 +10,8 @@ def as_text(error: Exception) -> str:
     """What to print on standard error."""
     problems = _problems(error)
     if problems:
-        return f"{error}\nError: {_count(problems)}"
+        # A single mistake is a sentence by itself.
+        return f"{error}\nError: {_count(problems)}" if len(problems) > 1 else f"Error: {error}"
     if isinstance(error, JobError):
         return f"Error: {error}"
     return f"Error: {_surprise(error)} (--debug shows where)"

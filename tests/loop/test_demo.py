@@ -13,7 +13,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+from ruamel.yaml import YAML
 
+from jobs.stack.addresses import free_addresses
 from tests.loop.conftest import JOBS, ROOT, Started, wait_for
 
 pytestmark = pytest.mark.stack
@@ -24,9 +26,8 @@ DAY_MS = 86_400_000
 
 @pytest.fixture(scope="module")
 def demo(start: Callable[..., Started]) -> Iterator[Started]:
-    running = start(
-        JOBS / "demo.yaml", "--set", "traffic.freeze_after_s=15", "--set", "snapshots.interval_s=5"
-    )
+    settings = ("traffic.freeze_after_s=15", "snapshots.interval_s=5", "joiner.task_managers=2")
+    running = start(JOBS / "demo.yaml", *(part for each in settings for part in ("--set", each)))
     running.wait_until_ready()
     return running
 
@@ -81,16 +82,20 @@ def test_events_that_make_no_sense_become_dead_letters_and_the_stream_goes_on(de
 def test_tensorflow_reads_the_examples(demo: Started) -> None:
     import tensorflow as tf
 
-    values = [message.value() for message in wait_for(lambda: messages(demo, "examples"), "examples")]
-    serialized = [one for value in values for one in tf.train.BytesList.FromString(value).value]
     features = {
         "user_id": tf.io.FixedLenFeature([], tf.int64),
         "label:click": tf.io.FixedLenFeature([], tf.float32),
         "sampling_rate": tf.io.FixedLenFeature([], tf.float32),
     }
-    parsed = tf.io.parse_example(serialized, features)
-    assert set(parsed["label:click"].numpy()) == {0.0, 1.0}
-    assert set(parsed["sampling_rate"].numpy()) == {0.5}
+
+    def column(name: str) -> set[float]:
+        values = [message.value() for message in messages(demo, "examples")]
+        serialized = [one for value in values for one in tf.train.BytesList.FromString(value).value]
+        return set(tf.io.parse_example(serialized, features)[name].numpy()) if serialized else set()
+
+    # Positives come at once, negatives when the first window has closed.
+    wait_for(lambda: column("label:click") == {0.0, 1.0}, "examples of both kinds", 60)
+    assert column("sampling_rate") == {0.5}
 
 
 def test_duckdb_reads_the_snapshots(demo: Started) -> None:
@@ -144,6 +149,72 @@ def test_flinks_own_command_lists_the_joiner_and_takes_a_savepoint(demo: Started
     job_id = re.search(r": (\w{32}) : demo \(RUNNING\)", listed).group(1)
     assert "Savepoint completed" in flink("savepoint", "-m", address, job_id, f"file://{tmp_path}")
     assert list(tmp_path.glob("savepoint-*/_metadata"))
+
+
+@pytest.fixture
+def alone(demo: Started, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """`alone(role, index)` starts one part of another job on the demo's broker and Flink cluster."""
+    job = {**demo.job, "name": "alone", "traffic": {"kind": "simulated", "requests_per_s": 20}}
+    topics = {name: f"alone-{name}" for name in job["kafka"]["topics"]}
+    job["kafka"] = {**job["kafka"], "topics": topics}
+    free = free_addresses()
+    for block, keys in {"ps": 2, "trainer": 1, "serving": 1}.items():
+        for key in ("addresses", "metrics_addresses"):
+            if key in job[block]:
+                job[block] = {**job[block], key: [next(free) for _ in range(keys)]}
+    job["traffic"]["metrics_address"], job["dashboard"] = next(free), {"address": next(free)}
+    file = tmp_path / "alone.yaml"
+    YAML().dump(job, file)
+    started = []
+
+    def start_role(role: str, index: int = 0) -> subprocess.Popen[bytes]:
+        directory = tmp_path / f"{role}-{index}"
+        command = [sys.executable, "-m", "jobs", "run", str(file), "--role", role, "--index", str(index)]
+        command += ["--run-dir", str(directory)]
+        with directory.with_suffix(".log").open("wb") as log:
+            started.append(subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
+        return started[-1]
+
+    yield start_role
+    for process in started:
+        process.terminate()
+    assert [process.wait(30) for process in started] == [0] * len(started)
+    jobs = json.loads(demo.get(job["joiner"]["flink_address"], "/jobs/overview"))["jobs"]
+    (running,) = (each["jid"] for each in jobs if each["name"] == "alone")
+    cancel = f"http://{job['joiner']['flink_address']}/jobs/{running}?mode=cancel"
+    urllib.request.urlopen(urllib.request.Request(cancel, method="PATCH"), timeout=10).close()
+
+
+def test_every_role_starts_alone_against_the_addresses_of_the_file(
+    demo: Started, alone: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    assert alone("joiner").wait(120) == 0
+    for role, index in (
+        ("ps", 0),
+        ("ps", 1),
+        ("trainer", 0),
+        ("replica", 0),
+        ("dashboard", 0),
+        ("traffic", 0),
+    ):
+        alone(role, index)
+    job = YAML(typ="safe").load(tmp_path / "alone.yaml")
+
+    def learnt() -> float:
+        try:
+            metrics = demo.get(job["trainer"]["metrics_addresses"][0], "/metrics")
+        except OSError:
+            return 0.0
+        name = "freshet_trainer_examples_total "
+        return next(float(line.removeprefix(name)) for line in metrics.splitlines() if line.startswith(name))
+
+    wait_for(lambda: learnt() > 100, "the parts of another job to learn")
+
+    def applied() -> int:
+        return json.loads(demo.get(job["serving"]["addresses"][0], "/v1/status"))["updates"]["applied"]
+
+    wait_for(lambda: applied() > 0, "its replica to follow")
+    assert "<html" in demo.get(job["dashboard"]["address"], "/")
 
 
 def test_freshet_status_names_every_part(demo: Started) -> None:

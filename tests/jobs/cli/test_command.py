@@ -42,6 +42,11 @@ def test_mistakes_in_a_job_file_are_lines_and_a_count() -> None:
     )
 
 
+def test_a_single_mistake_is_a_sentence() -> None:
+    _, _, err = fails_with(JobFileError(PROBLEMS[:1]))
+    assert err == "Error: job.yaml:3:7: ps.shards: must be above 0 (got 0)\n"
+
+
 def test_mistakes_in_a_job_file_are_json_for_programs() -> None:
     status, out, _ = fails_with(JobFileError(PROBLEMS[:1]), "--json")
     assert status == 2
