@@ -44,6 +44,7 @@ class ExampleSource:
         self._owned: list[int] = []
         self._is_placed = True
         self._next: dict[int, int] = {}
+        self._complaints: set[str] = set()
         self.malformed = 0
         """Messages that are no list of examples."""
         self._consumer = Consumer(
@@ -57,7 +58,8 @@ class ExampleSource:
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
-                "error_cb": lambda error: _log.warning("kafka: %s", error.str()),
+                "error_cb": self._complain,
+                "log_level": 0,
                 "bootstrap.servers": bootstrap,
                 **kafka_client,
             }
@@ -144,9 +146,16 @@ class ExampleSource:
             for message in [first, *self._consumer.consume(_MOST, timeout=0)]:
                 self._take(message)
 
+    def _complain(self, error: KafkaError) -> None:
+        """Say what the client library says twenty times a second while the broker is away, once."""
+        if error.str() not in self._complaints:
+            self._complaints.add(error.str())
+            _log.warning("kafka: %s", error.str())
+
     def _take(self, message: Any) -> None:
         error = message.error()
         if error is None:
+            self._complaints.clear()
             self._batcher.add(self._decode(message))
             self._next[message.partition()] = message.offset() + 1
         elif error.code() == KafkaError._PARTITION_EOF:

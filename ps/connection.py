@@ -17,12 +17,7 @@ from ps.push import PushRefused
 from ps.service import EMPTY_SCHEMA
 
 _WATCH_INTERVAL_S: Final = 0.2
-_CHANNEL_OPTIONS: Final = [
-    ("grpc.max_receive_message_length", wire.MAX_FRAME_BYTES + (1 << 20)),
-    # A shard that restarts is back within seconds; gRPC would wait up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
+_CHANNEL_OPTIONS: Final = [("grpc.max_receive_message_length", wire.MAX_FRAME_BYTES + (1 << 20))]
 _LOST: Final = (pa.ArrowException, OSError)
 
 Request = Callable[[int], wire.Bytes]
@@ -124,7 +119,8 @@ class Connection:
         self._identity = {"version": wire.PROTOCOL_VERSION, "index": index, "shards": shards}
         self._watchdog = watchdog
         self._timeout_s = timeout_s
-        self._client = flight.connect(f"grpc://{address}", generic_options=_CHANNEL_OPTIONS)
+        self._address = address
+        self._client = self._connect()
         self._idle: deque[Stream] = deque()
         self._epoch: int | None = None
         self._retrying = Retrying(
@@ -171,6 +167,9 @@ class Connection:
             with suppress(ShardError), self._guarded(stream):
                 stream.close()
         self._client.close()
+
+    def _connect(self) -> flight.FlightClient:
+        return flight.connect(f"grpc://{self._address}", generic_options=_CHANNEL_OPTIONS)
 
     def _send(self, request: Request) -> Stream:
         stream = self._idle_stream() or self._open()
@@ -225,6 +224,8 @@ class Connection:
         except flight.FlightServerError as error:
             raise ShardError(f"{self.name}: {_first_line(error)}") from error
         except _LOST as error:
+            # gRPC repeats an old refusal for up to nine seconds after the shard is back; a new channel asks.
+            self._client = self._connect()
             raise self._unavailable(error) from error
         answer: dict[str, Any] = orjson.loads(result.body.to_pybytes())
         return answer

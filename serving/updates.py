@@ -131,12 +131,15 @@ class UpdatesConsumer(threading.Thread):
             "fetch.message.max.bytes": MAX_UPDATE_BYTES,
             "queued.max.messages.kbytes": 4 * MAX_UPDATE_BYTES >> 10,
             "error_cb": self._complain,
+            "log_level": 0,
             **self._client,
         }
 
     def _complain(self, error: KafkaError) -> None:
+        # The client library repeats itself twenty times a second while the broker is away.
+        if error.str() != self.last_error:
+            _log.warning("kafka: %s", error.str())
         self.last_error = error.str()
-        _log.warning("kafka: %s", error.str())
 
     def _poll(self) -> list[Any]:
         """What has come; `poll` first, for `consume` would wait until all of it is there."""
