@@ -4,7 +4,6 @@ import importlib.util
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from jobs.spec import Job
+from jobs.stack.addresses import LOOPBACK, error_of_binding, named_addresses
+from jobs.stack.layout import JARS
 
-PROJECT: Final = Path(__file__).parents[1]
-JARS: Final = PROJECT / ".cache" / "jars"
 FREE_BYTES: Final = 2 << 30
 MEMORY_BYTES: Final = 4 << 30
 ASK_S: Final = 5.0
@@ -134,7 +133,7 @@ def _jars() -> Check:
 
 
 def _loopback() -> Check:
-    error = _error_of_binding("127.0.0.1", 0)
+    error = error_of_binding(f"{LOOPBACK}:0")
     if error:
         return Check(
             "ports", "fail", f"nothing can listen on 127.0.0.1: {error}", "allow it to open ports on loopback"
@@ -167,36 +166,11 @@ def _memory() -> Check:
 
 def _ports(job: Job) -> Iterator[Check]:
     """Addresses where parts of this machine will listen; those of other machines can't be tried from here."""
-    named = {
-        **_numbered("ps.addresses", job.ps.addresses),
-        **_numbered("ps.metrics_addresses", job.ps.metrics_addresses),
-        **_numbered("trainer.metrics_addresses", job.trainer.metrics_addresses),
-        **_numbered("serving.addresses", job.serving.addresses),
-        "traffic.metrics_address": job.traffic.metrics_address,
-        "dashboard.address": job.dashboard.address,
-    }
-    for where, address in named.items():
-        if address is not None:
-            host, _, port = address.rpartition(":")
-            error = _error_of_binding(host.strip("[]"), int(port))
-            fix = f"stop what uses it, or change {where}; right if the part runs already or elsewhere"
-            state: State = "warn" if error else "ok"
-            yield Check(where, state, f"{address}: {error or 'free'}", fix if error else None)
-
-
-def _numbered(where: str, addresses: tuple[str, ...]) -> dict[str, str]:
-    return {f"{where}[{i}]": address for i, address in enumerate(addresses)}
-
-
-def _error_of_binding(host: str, port: int) -> str | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-    return None
+    for where, address in named_addresses(job):
+        error = error_of_binding(address)
+        fix = f"stop what uses it, or change {where}; right if the part runs already or elsewhere"
+        state: State = "warn" if error else "ok"
+        yield Check(where, state, f"{address}: {error or 'free'}", fix if error else None)
 
 
 def _kafka(job: Job) -> Iterator[Check]:
@@ -225,13 +199,14 @@ def _flink(job: Job) -> Iterator[Check]:
     if address is None:
         yield Check("Flink", "ok", "embedded: the run starts its own")
         return
-    from urllib.error import URLError
-    from urllib.request import urlopen
+    from http.client import HTTPException
+
+    from jobs.http import ask
 
     try:
-        with urlopen(f"http://{address}/overview", timeout=ASK_S):
-            yield Check("Flink", "ok", f"{address} answers")
-    except (URLError, OSError, ValueError) as error:
+        ask(f"http://{address}/overview", ASK_S)
+        yield Check("Flink", "ok", f"{address} answers")
+    except (OSError, HTTPException, ValueError) as error:
         fix = "start the cluster, or correct joiner.flink_address"
         reason = getattr(error, "reason", error)
         yield Check("Flink", "fail", f"{address}: {getattr(reason, 'strerror', None) or reason}", fix)

@@ -120,7 +120,7 @@ def _run_traffic(job: Job, index: int, run_dir: Path, resume: bool) -> None:
 
     sys.stdout.write('{"ready": true}\n')
     try:
-        run_traffic(job, run_dir)
+        run_traffic(job, run_dir, resume=resume)
     except BadPathError as error:
         raise JobError(str(error), exit_status=2) from error
     except KafkaException as error:

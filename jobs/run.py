@@ -143,12 +143,13 @@ class Run:
         self._watch = Watch(Observer(job, directory.path))
 
     def to_the_end(self) -> int:
-        """All phases; whatever happens, no process is left."""
+        """All phases; whatever happens, no process is left. 1: the sum of the impressions does not close."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupt)
         error: str | None = None
+        status = 0
         try:
-            self._phases()
+            status = self._phases()
         except InterruptedRunError:
             pass
         except (JobError, KafkaException) as failure:
@@ -156,12 +157,12 @@ class Run:
             raise
         finally:
             self._stop(error)
-        return 0
+        return status
 
     def _interrupt(self, number: int, frame: object) -> None:
         self._interrupts += 1
 
-    def _phases(self) -> None:
+    def _phases(self) -> int:
         self._tick_until(lambda: self._supervisor.is_ready)
         self._announce()
         self._watch.start()
@@ -172,8 +173,10 @@ class Run:
             self._screen.note("Stopping. Ctrl-C again: at once, without a summary.")
         self._interrupts = 0
         if self._job.traffic.kind != "none" or self._options.summary:
-            self._finish_traffic()
-            self._summarize()
+            is_drained = self._finish_traffic()
+            closes = self._summarize()
+            return 0 if closes and (is_drained or not self._options.until_drained) else 1
+        return 0
 
     def _announce(self) -> None:
         address = f"http://{self._job.dashboard.address}"
@@ -206,8 +209,8 @@ class Run:
         traffic = self._supervisor.parts.get("traffic")
         return self._options.until_drained and (traffic is None or traffic.state == State.STOPPED)
 
-    def _finish_traffic(self) -> None:
-        """End traffic, which closes all windows, and wait for what is still under way."""
+    def _finish_traffic(self) -> bool:
+        """End traffic, which closes all windows, and wait for what is still under way: did all of it end?"""
         self._supervisor.stop(["traffic"])
         patience_s = DRAIN_ALL_S if self._options.until_drained else DRAIN_S
         drain, deadline_s = Drain(self._job), time.monotonic() + patience_s
@@ -216,12 +219,15 @@ class Run:
             self._tick_until(lambda: drain.is_done() or time.monotonic() > deadline_s)
         finally:
             drain.close()
-        if time.monotonic() > deadline_s:
+        is_drained = time.monotonic() <= deadline_s
+        if not is_drained:
             self._screen.note(
                 f"Not everything was learnt within {patience_s:.0f} s; the summary says what is left."
             )
+        return is_drained
 
-    def _summarize(self) -> None:
+    def _summarize(self) -> bool:
+        """Print and write the summary; whether the sum of the impressions closes."""
         summary = summarize(self._job, self._directory.path)
         self._screen.close()
         text = orjson.dumps(summary, option=orjson.OPT_INDENT_2)
@@ -234,6 +240,7 @@ class Run:
             self._screen.note("summary", summary=summary)
         else:
             print_summary(summary)
+        return bool(summary["accounting"]["closes"])
 
     def _stop(self, error: str | None) -> None:
         """Stop everything: what reads before what it reads from, so that nothing waits for the dead."""

@@ -1,6 +1,5 @@
 """Asks many HTTP endpoints at once what they say of themselves; one that is down costs nothing."""
 
-import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from http.client import HTTPException
@@ -9,6 +8,8 @@ from typing import Any, Final
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from jobs.http import ask
 
 REQUEST_TIMEOUT_S: Final = 1.0
 ROUND_TIMEOUT_S: Final = 1.5
@@ -23,8 +24,6 @@ class Scraper:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, "scrape")
         self._open: dict[str, Future[bytes | None]] = {}
-        # What is asked for stands on this machine or in its cluster: never by way of a proxy.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def fetch(self, urls: Iterable[str]) -> dict[str, bytes]:
         """The bodies of the URLs that answered in time with status 200; never raises for the others."""
@@ -43,9 +42,7 @@ class Scraper:
 
     def _read(self, url: str) -> bytes | None:
         try:
-            with self._opener.open(url, timeout=REQUEST_TIMEOUT_S) as answer:
-                body: bytes = answer.read(_MAX_BYTES)
-                return body
+            return ask(url, REQUEST_TIMEOUT_S, most_bytes=_MAX_BYTES)
         except (OSError, ValueError, HTTPException):
             return None
 

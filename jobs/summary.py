@@ -9,8 +9,7 @@ count. That half is also what a replay's frozen model, frozen after the first ha
 """
 
 import time
-import urllib.error
-import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from jobs.accounting import (
     read_letters,
     read_requests,
 )
+from jobs.http import ask
 from jobs.outcomes import Outcomes, read_outcomes
 from jobs.spec import Job
 from jobs.topics import read_topic
@@ -115,9 +115,8 @@ def freshness(job: Job) -> dict[str, float | None]:
 def replica_status(address: str) -> dict[str, Any]:
     """What `GET /v1/status` of a replica says; empty when it does not answer."""
     try:
-        with urllib.request.urlopen(f"http://{address}/v1/status", timeout=STATUS_TIMEOUT_S) as answer:
-            status = orjson.loads(answer.read())
-    except (urllib.error.URLError, OSError, ValueError):
+        status = orjson.loads(ask(f"http://{address}/v1/status", STATUS_TIMEOUT_S))
+    except (OSError, HTTPException, ValueError):
         return {}
     return status if isinstance(status, dict) else {}
 

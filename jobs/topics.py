@@ -17,29 +17,36 @@ from confluent_kafka import (
 from jobs.spec import Job
 
 CONNECT_S = 30.0
+LOOK_S = 2.0
+"""Those who look again and again give up sooner: meanwhile somebody has to start a broker that died."""
 BATCH, WAIT_S = 10_000, 0.05
 SILENCE_S = 30.0
 """A broker that sends nothing for so long, though the end is not reached, is taken for lost."""
 
 
-def partitions_of(client: Consumer | Producer, topic: str) -> list[int]:
+def partitions_of(client: Consumer | Producer, topic: str, patience_s: float = CONNECT_S) -> list[int]:
     """The numbers of a topic's partitions; raises KafkaException when it does not exist."""
-    metadata = client.list_topics(topic, timeout=CONNECT_S).topics[topic]
+    metadata = client.list_topics(topic, timeout=patience_s).topics[topic]
     if metadata.error is not None:
         raise KafkaException(metadata.error)
     return sorted(metadata.partitions)
 
 
 class JoinerOffsets:
-    """Follows how far the joiner has read a topic, without being a member of its group."""
+    """Follows how far the joiner has read a topic, without being a member of its group.
 
-    def __init__(self, job: Job, topic: str) -> None:
+    Raises KafkaException when the broker does not answer for `patience_s`.
+    """
+
+    def __init__(self, job: Job, topic: str, patience_s: float = CONNECT_S) -> None:
+        self._patience_s = patience_s
         self._consumer = Consumer({**_settings(job), "group.id": f"{job.name}-joiner"})
-        self._partitions = [TopicPartition(topic, number) for number in partitions_of(self._consumer, topic)]
+        partitions = partitions_of(self._consumer, topic, patience_s)
+        self._partitions = [TopicPartition(topic, number) for number in partitions]
 
     def read(self) -> dict[int, int]:
         """The next offset by partition, as last committed; partitions without a commit are left out."""
-        found = self._consumer.committed(self._partitions, timeout=CONNECT_S)
+        found = self._consumer.committed(self._partitions, timeout=self._patience_s)
         return {each.partition: each.offset for each in found if each.offset >= 0}
 
     def close(self) -> None:
@@ -78,27 +85,28 @@ def read_topic(job: Job, topic: str) -> Iterator[Message]:
 def ends_at(job: Job, topic: str, offsets: Mapping[int, int]) -> bool:
     """Whether no committed message stands at or after `offsets`, by partition; one left out: its beginning.
 
-    Offsets alone can't tell: the marks that end transactions take some as well.
+    Offsets alone can't tell: the marks that end transactions take some as well. Raises KafkaException when
+    the broker does not answer within a few seconds.
     """
     consumer = Consumer({**_settings(job), "group.id": f"freshet-drain-{uuid.uuid4().hex}"})
     try:
-        partitions = partitions_of(consumer, topic)
+        partitions = partitions_of(consumer, topic, LOOK_S)
         places = [
             TopicPartition(topic, number, offsets.get(number, OFFSET_BEGINNING)) for number in partitions
         ]
         consumer.assign(places)
-        return next(_until_end(consumer, set(partitions)), None) is None
+        return next(_until_end(consumer, set(partitions), LOOK_S), None) is None
     finally:
         consumer.close()
 
 
-def _until_end(consumer: Consumer, unfinished: set[int]) -> Iterator[Message]:
+def _until_end(consumer: Consumer, unfinished: set[int], silence_s: float = SILENCE_S) -> Iterator[Message]:
     heard_s = time.monotonic()
     while unfinished:
         messages = consumer.consume(BATCH, timeout=WAIT_S)
         if messages:
             heard_s = time.monotonic()
-        elif time.monotonic() - heard_s > SILENCE_S:
+        elif time.monotonic() - heard_s > silence_s:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         for message in messages:
             error = message.error()

@@ -54,6 +54,8 @@ class JoinerSettings(Block):
     """Of the embedded Flink cluster, one slot each."""
     flink_address: str | None = None
     """host:port of a Flink cluster's REST endpoint; None: the embedded cluster."""
+    restore_from: str | None = None
+    """A checkpoint or savepoint to start from, on a Flink cluster of one's own (`flink run -s`)."""
     metrics_addresses: tuple[str, ...] = ()
     """Prometheus endpoints of the Flink processes."""
 

@@ -66,7 +66,7 @@ def run(
       freshet run jobs/demo.yaml --resume
       freshet run films.yaml --role ps --index 1      one part, as on several machines
 
-    Exit status: 0 done, 1 a part failed, 2 bad input.
+    Exit status: 0 done, 1 a part failed or impressions are unaccounted for, 2 bad input.
     """
     if role is None and index is not None:
         raise click.UsageError("--index needs --role: it says which of several shards, trainers or replicas.")

@@ -15,7 +15,7 @@ _PORTS = range(20_000, 32_000)
 def free_ports() -> Iterator[int]:
     """Ports where nothing listens at the moment, none twice."""
     for port in random.sample(_PORTS, len(_PORTS)):
-        if _error_of_binding(LOOPBACK, port) is None:
+        if error_of_binding(f"{LOOPBACK}:{port}") is None:
             yield port
 
 
@@ -56,15 +56,15 @@ def resolve(job: Job) -> Job:
 
 def _refuse_taken(job: Job) -> None:
     """Raise JobError for the first address where a part could not listen."""
-    for where, address in _named(job):
-        host, _, port = address.rpartition(":")
-        if (error := _error_of_binding(host, int(port))) is not None:
+    for where, address in named_addresses(job):
+        if (error := error_of_binding(address)) is not None:
             raise JobError(
                 f"{where}: can't listen at {address} ({error}); stop what uses it, or name another address."
             )
 
 
-def _named(job: Job) -> Iterator[tuple[str, str]]:
+def named_addresses(job: Job) -> Iterator[tuple[str, str]]:
+    """Where the parts of this machine listen, as far as the file says: path in the file, host:port."""
     blocks = {
         "ps.addresses": job.ps.addresses,
         "ps.metrics_addresses": job.ps.metrics_addresses,
@@ -81,11 +81,14 @@ def _named(job: Job) -> Iterator[tuple[str, str]]:
     yield from ((where, address) for where, address in singles if address is not None)
 
 
-def _error_of_binding(host: str, port: int) -> str | None:
+def error_of_binding(address: str) -> str | None:
+    """Why nothing can listen at host:port ([host]:port for IPv6), None when something can."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket() as listener:
+        with socket.socket(family) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
+            listener.bind((host.strip("[]"), int(port)))
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return None

@@ -2,17 +2,17 @@
 
 import os
 import sys
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Mapping
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from jobs.errors import JobError
+from jobs.http import ask
 from jobs.spec import Job
 from jobs.stack.broker import jars
 from jobs.stack.layout import PROJECT, RunDirectory
@@ -33,30 +33,47 @@ class FlinkRest:
 
     def get(self, path: str) -> Any:
         """The JSON at `path`."""
-        return self._ask(urllib.request.Request(self._url + path))
+        return self._ask(path, "GET")
 
     def cancel(self, job_id: str) -> None:
         """Have the job cancelled."""
-        self._ask(urllib.request.Request(f"{self._url}/jobs/{job_id}?mode=cancel", method="PATCH"))
+        self._ask(f"/jobs/{job_id}?mode=cancel", "PATCH")
 
-    def _ask(self, request: urllib.request.Request) -> Any:
+    def _ask(self, path: str, method: str) -> Any:
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                return orjson.loads(answer.read())
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            raise FlinkUnreachableError(f"{request.full_url}: {error}") from error
+            return orjson.loads(ask(self._url + path, _TIMEOUT_S, method=method))
+        except (OSError, HTTPException, ValueError) as error:
+            raise FlinkUnreachableError(f"{self._url}{path}: {error}") from error
 
     def live_job(self, name: str) -> dict[str, Any] | None:
         """The newest job called `name` that has not ended: `jid`, `state`, …"""
-        jobs = [job for job in self.get("/jobs/overview")["jobs"] if job["name"] == name]
-        live = [job for job in jobs if job["state"] in _LIVE_STATES]
-        return max(live, key=lambda job: int(job["start-time"]), default=None)
+        return max(
+            (job for job in self._jobs(name) if job["state"] in _LIVE_STATES), key=_start, default=None
+        )
+
+    def newest_checkpoint(self, name: str) -> str | None:
+        """The path of the newest checkpoint or savepoint of the newest job called `name`, ended or not."""
+        newest = max(self._jobs(name), key=_start, default=None)
+        if newest is None:
+            return None
+        latest = self.get(f"/jobs/{newest['jid']}/checkpoints")["latest"]
+        whole = [taken for kind in ("completed", "savepoint") if (taken := latest.get(kind)) is not None]
+        # A job that was restored and has taken none of its own has nothing newer than what it began with.
+        found = max(whole, key=lambda taken: int(taken["trigger_timestamp"]), default=latest.get("restored"))
+        return str(found["external_path"]) if found else None
+
+    def _jobs(self, name: str) -> list[dict[str, Any]]:
+        return [job for job in self.get("/jobs/overview")["jobs"] if job["name"] == name]
 
     def root_cause(self, job_id: str) -> str | None:
         """The last exception of a job, its last `Caused by` line first; None: there was none."""
         history = self.get(f"/jobs/{job_id}/exceptions?maxExceptions=1").get("exceptionHistory", {})
         entries = history.get("entries", [])
         return _innermost(entries[0]["stacktrace"]) if entries else None
+
+
+def _start(job: Mapping[str, Any]) -> int:
+    return int(job["start-time"])
 
 
 def _innermost(stacktrace: str) -> str:
@@ -138,20 +155,71 @@ class Flink:
         return [str(self._home / "bin" / f"{role}.sh"), "start-foreground", *dynamic]
 
     def submission(self, *, is_embedded: bool, resume: bool) -> list[str]:
-        """The `flink run` command for the joiner; with `resume` it goes on from the newest checkpoint."""
+        """The `flink run` command for the joiner; with `resume` it goes on from the newest checkpoint.
+
+        On a cluster of the user's own the job may have gone on by itself: then there is nothing to submit.
+        Raises JobError when it runs without `resume`, or when `resume` finds nothing to go on from: started
+        anew, the joiner would join everything a second time.
+        """
+        if not is_embedded and self._runs_already(resume):
+            return ["true"]
         archive, settings = self._run.flink / "pipelines.zip", self._run.flink / "job.json"
         _pack(archive)
         self._run.write_private(settings, self._job.model_dump_json(by_alias=True))
         options = self._options() if is_embedded else {"python.client.executable": sys.executable}
         dynamic = [f"-D{name}={value}" for name, value in options.items()]
-        newest = self.newest_checkpoint() if resume else None
-        restore = ["-s", str(newest)] if newest else []
+        restore_from = self._restore_point(is_embedded) if resume else self._job.joiner.restore_from
+        restore = ["-s", restore_from] if restore_from else []
         script = ["-py", str(PROJECT / "pipelines" / "main.py"), "--pyFiles", str(archive)]
         flink = [str(self._home / "bin" / "flink"), "run", "-d", "-m", self.address]
         return [*flink, *restore, *dynamic, *script, "--settings", str(settings)]
 
+    def _runs_already(self, resume: bool) -> bool:
+        try:
+            live = self.rest.live_job(self._job.name)
+        except FlinkUnreachableError as error:
+            raise JobError(f"joiner.flink_address: Flink does not answer: {error}.") from error
+        if live is not None and not resume:
+            raise JobError(
+                f"Flink at {self.address} runs a job {self._job.name!r} already ({live['jid']}); "
+                "go on with it by --resume, stop it (`flink stop`), or give this one another name."
+            )
+        return live is not None
+
+    def _restore_point(self, is_embedded: bool) -> str | None:
+        """Where to go on: of this run's own cluster perhaps nowhere yet, then everything is read anew."""
+        if is_embedded:
+            newest = self.newest_checkpoint()
+            return str(newest) if newest else None
+        known = self._job.joiner.restore_from or self._newest_of_cluster()
+        if known is None:
+            raise JobError(
+                f"Flink at {self.address} knows no checkpoint of {self._job.name!r}; without one the joiner "
+                "would join everything again. Name one with --set joiner.restore_from=PATH."
+            )
+        return known
+
+    def _newest_of_cluster(self) -> str | None:
+        """What the cluster says; what it said last when it has lost its memory."""
+        try:
+            found = self.rest.newest_checkpoint(self._job.name)
+        except (FlinkUnreachableError, KeyError):
+            found = None
+        if found is None and self._remembered.exists():
+            found = self._remembered.read_text()
+        return found
+
+    def remember_checkpoint(self) -> None:
+        """Keep where the cluster's newest checkpoint is. Raises FlinkUnreachableError."""
+        if (newest := self.rest.newest_checkpoint(self._job.name)) is not None:
+            self._run.write_private(self._remembered, newest)
+
+    @property
+    def _remembered(self) -> Path:
+        return self._run.flink / "newest-checkpoint"
+
     def newest_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint or savepoint of this run."""
+        """The newest whole checkpoint or savepoint of this run's own cluster."""
         whole = [*self._run.flink.glob("checkpoints/*/chk-*/_metadata")]
         whole += self._run.flink.glob("savepoints/*/_metadata")
         return max(whole, key=lambda file: file.stat().st_mtime_ns).parent if whole else None

@@ -4,6 +4,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from jobs.spec import Job
 from jobs.stack.addresses import free_addresses, free_ports
@@ -22,7 +23,7 @@ def plan(given: Job, job: Job, run: RunDirectory) -> list[Part]:
     flink = Flink(job, run)
     cluster = list(_flink(flink, job)) if given.joiner.flink_address is None else []
     on = tuple(part.name for part in broker)
-    joiner = _joiner(flink, job, needs=(*on, *(part.name for part in cluster)))
+    joiner = _joiner(flink, job, bool(cluster), needs=(*on, *(part.name for part in cluster)))
     return [*broker, _dashboard(job, run), *cluster, *_own(job, run, on), joiner, *_traffic(job, run, on)]
 
 
@@ -82,7 +83,7 @@ def _flink(flink: Flink, job: Job) -> Iterator[Part]:
         )
 
 
-def _joiner(flink: Flink, job: Job, needs: tuple[str, ...]) -> Part:
+def _joiner(flink: Flink, job: Job, is_embedded: bool, needs: tuple[str, ...]) -> Part:
     looked_s, error = 0.0, None
 
     def trouble(part: Part) -> str | None:
@@ -90,6 +91,9 @@ def _joiner(flink: Flink, job: Job, needs: tuple[str, ...]) -> Part:
         if time.monotonic() - looked_s > _CHECK_S:
             looked_s = time.monotonic()
             error = joiner_trouble(flink, job.name)
+            if error is None and not is_embedded:
+                with suppress(FlinkUnreachableError):
+                    flink.remember_checkpoint()
         return error
 
     def is_running(part: Part) -> bool:
@@ -103,7 +107,7 @@ def _joiner(flink: Flink, job: Job, needs: tuple[str, ...]) -> Part:
         "joiner",
         "joiner",
         0,
-        lambda resume: flink.submission(is_embedded=bool(needs), resume=resume),
+        lambda resume: flink.submission(is_embedded=is_embedded, resume=resume),
         is_running,
         needs=needs,
         address=flink.address,

@@ -29,7 +29,7 @@ from jobs.traffic.asking import Asker, Scores
 from jobs.traffic.leash import Leash
 from jobs.traffic.log import MARGIN_MS, EventLog
 from jobs.traffic.pace import Blocks, Clock, FastClock, NoClock, WallClock
-from jobs.traffic.paths import KuaiRandFiles, find_files
+from jobs.traffic.paths import BadPathError, KuaiRandFiles, find_files
 from jobs.traffic.progress import ProgressFile, TrafficMetrics
 from jobs.traffic.ratings import RatingVisits
 from jobs.traffic.replay import KuaiRandVisits
@@ -68,23 +68,23 @@ class Freezing:
         return math.inf if self.done is not None else max(1.0, self.impressions - impressions)
 
 
-def run_traffic(job: Job, run_dir: Path) -> None:
+def run_traffic(job: Job, run_dir: Path, *, resume: bool) -> None:
     """Produce the job's traffic until it is complete, or until SIGTERM or SIGINT; then close all windows.
 
-    Raises `jobs.traffic.paths.BadPathError` for data that can't be replayed, KafkaException when the broker
-    is lost.
+    `resume`: a replay goes on where an earlier source of this run stopped. Raises
+    `jobs.traffic.paths.BadPathError` for data that can't be replayed, KafkaException when the broker is lost.
     """
     if job.traffic.kind != "none":
-        asyncio.run(_run(job, run_dir))
+        asyncio.run(_run(job, run_dir, resume))
 
 
-async def _run(job: Job, run_dir: Path) -> None:
+async def _run(job: Job, run_dir: Path, resume: bool) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     metrics = TrafficMetrics(job.traffic.metrics_address)
     try:
-        await Source(job, run_dir, metrics, stopping).run()
+        await Source(job, run_dir, metrics, stopping, resume=resume).run()
     finally:
         metrics.close()
 
@@ -98,8 +98,10 @@ def replay_visits(job: Job) -> KuaiRandVisits | RatingVisits:
 class Source:
     """One run of traffic; `stopping` ends it early. Raises as `run_traffic` does."""
 
-    def __init__(self, job: Job, run_dir: Path, metrics: TrafficMetrics, stopping: asyncio.Event) -> None:
-        self._job, self._metrics, self._stopping = job, metrics, stopping
+    def __init__(
+        self, job: Job, run_dir: Path, metrics: TrafficMetrics, stopping: asyncio.Event, *, resume: bool
+    ) -> None:
+        self._job, self._metrics, self._stopping, self._resume = job, metrics, stopping, resume
         self._file = ProgressFile(run_dir)
         self._replay = replay_visits(job) if job.traffic.kind == "replay" else None
         self._simulated = None if self._replay else SimulatedVisits(job, int(time.time() * 1000))
@@ -153,10 +155,12 @@ class Source:
     def _resumed(self, replay: Iterable[Visit]) -> Iterator[Visit]:
         """The visits that no earlier source of this run wrote; of the others, the unwritten reactions.
 
-        Some events may be written twice; the joiner knows them again.
+        Some events may be written twice; the joiner knows them again. Raises BadPathError when the earlier
+        source replayed something else.
         """
-        visits, left = iter(replay), self._file.read()
-        if left and not left.get("complete", True):
+        visits, left = iter(replay), self._file.read() if self._resume else {}
+        if left:
+            self._refuse_other_data(left)
             log = self._log
             log.requests, log.impressions, log.actions = (
                 left["requests"],
@@ -168,6 +172,19 @@ class Source:
                 visit.reactions = [reaction for reaction in visit.reactions if reaction.due >= log.event_ms]
                 log.expect(visit)
         return visits
+
+    def _refuse_other_data(self, left: dict[str, Any]) -> None:
+        now = {"path": self._job.traffic.path, "impressions_total": self._impressions_total}
+        before = {name: left.get(name) for name in now}
+        if before != now:
+            raise BadPathError(
+                "traffic.path: this run replayed {path} with {impressions_total} impressions before; "
+                "go on with that, or leave --resume out".format_map(before)
+            )
+
+    @property
+    def _impressions_total(self) -> int | None:
+        return self._replay.impressions if self._replay else None
 
     async def _step(self, blocks: Blocks) -> None:
         """One block of visits, or a short rest when none is due."""
@@ -219,9 +236,10 @@ class Source:
         self._file.write(
             {
                 "kind": self._job.traffic.kind,
+                "path": self._job.traffic.path,
                 "requests": log.requests,
                 "impressions": log.impressions,
-                "impressions_total": self._replay.impressions if self._replay else None,
+                "impressions_total": self._impressions_total,
                 "actions": log.actions,
                 "unscored": self._asker.unscored,
                 "last_error": self._asker.last_error,

@@ -68,7 +68,7 @@ def test_the_same_mistakes_as_json(tmp_path: Path) -> None:
 def test_set_is_validated_as_well() -> None:
     result = CliRunner().invoke(freshet, ["validate", DEMO, "--set", "ps.shard=3"])
     assert result.exit_code == 2
-    assert result.stderr.startswith("--set ps.shard=3: ps.shard: is unknown; ps may have shards, ")
+    assert result.stderr.startswith("Error: --set ps.shard=3: ps.shard: is unknown; ps may have shards, ")
     assert "did you mean shards?" in result.stderr
 
 

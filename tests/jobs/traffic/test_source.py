@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from jobs.spec import Job
 from jobs.traffic import source as module
-from jobs.traffic.paths import LOG_COLUMNS
+from jobs.traffic.paths import LOG_COLUMNS, BadPathError
 from jobs.traffic.progress import TrafficMetrics
 from jobs.traffic.source import Source, run_traffic
 from pipelines.records import decode_action, decode_request
@@ -63,7 +63,7 @@ def run_until(job: Job, run_dir: Path, enough: Callable[[], bool]) -> None:
 
     async def run() -> None:
         stopping, metrics = asyncio.Event(), TrafficMetrics(None)
-        running = asyncio.create_task(Source(job, run_dir, metrics, stopping).run())
+        running = asyncio.create_task(Source(job, run_dir, metrics, stopping, resume=False).run())
         end = time.monotonic() + 20
         while not (enough() or running.done() or time.monotonic() > end):
             await asyncio.sleep(0.01)
@@ -81,7 +81,7 @@ def test_a_replay_at_full_speed_logs_every_row_with_its_scores(
     replica: Any,
 ) -> None:
     job = run_job(kind="replay", path=kuairand)
-    run_traffic(job, tmp_path)
+    run_traffic(job, tmp_path, resume=False)
     requests = events(read(job.kafka.topics.features))
     assert [event["ts"] for event in requests] == [START_MS + 1000 * row for row in range(ROWS)]
     assert all(item["scores"]["is_click"] > 0 for event in requests for item in event["items"])
@@ -101,7 +101,7 @@ def test_the_model_is_frozen_exactly_at_half_of_the_rows(
     replica: Any,
 ) -> None:
     job = run_job(kind="replay", path=kuairand, freeze_after=0.5)
-    run_traffic(job, tmp_path)
+    run_traffic(job, tmp_path, resume=False)
     assert replica.frozen_after == ROWS // 2
     requests = events(read(job.kafka.topics.features))
     frozen = ["is_click@frozen" in item["scores"] for event in requests for item in event["items"]]
@@ -113,7 +113,7 @@ def test_every_partition_of_a_finished_run_is_past_the_last_window(
     run_job: Callable[..., Job], kuairand: str, tmp_path: Path, read: Callable[[str], list[Message]]
 ) -> None:
     job = run_job(kind="replay", path=kuairand, freeze_after=1)
-    run_traffic(job, tmp_path)
+    run_traffic(job, tmp_path, resume=False)
     last_ms = START_MS + 1000 * (ROWS - 1)
     for topic, decode in (
         (job.kafka.topics.features, lambda value: decode_request(value, job.schema_)),
@@ -129,7 +129,7 @@ def test_partitions_are_in_event_order(
     run_job: Callable[..., Job], kuairand: str, tmp_path: Path, read: Callable[[str], list[Message]]
 ) -> None:
     job = run_job(kind="replay", path=kuairand)
-    run_traffic(job, tmp_path)
+    run_traffic(job, tmp_path, resume=False)
     for topic in (job.kafka.topics.features, job.kafka.topics.actions):
         for _, part in itertools.groupby(read(topic), key=lambda message: message.partition()):
             times = [orjson.loads(message.value())["ts"] for message in part]
@@ -148,7 +148,7 @@ def test_a_replay_that_was_stopped_goes_on_where_it_was(
     stopped = progress(tmp_path)
     assert 50 < stopped["requests"] < ROWS
     assert (stopped["done"], stopped["complete"]) == (True, False)
-    run_traffic(job, tmp_path)
+    run_traffic(job, tmp_path, resume=True)
     requests = [event["request_id"] for event in events(read(job.kafka.topics.features))]
     assert len(requests) == len(set(requests)) == ROWS
     actions = {(event["request_id"], event["action"]) for event in events(read(job.kafka.topics.actions))}
@@ -156,10 +156,32 @@ def test_a_replay_that_was_stopped_goes_on_where_it_was(
     assert progress(tmp_path)["requests"] == ROWS
 
 
+def test_a_replay_that_is_complete_is_not_written_again(
+    run_job: Callable[..., Job], kuairand: str, tmp_path: Path, read: Callable[[str], list[Message]]
+) -> None:
+    job = run_job(kind="replay", path=kuairand)
+    run_traffic(job, tmp_path, resume=False)
+    run_traffic(job, tmp_path, resume=True)
+    assert len(events(read(job.kafka.topics.features))) == ROWS
+    run_traffic(job, tmp_path, resume=False)
+    assert len(events(read(job.kafka.topics.features))) == 2 * ROWS
+
+
+def test_a_replay_does_not_go_on_in_other_data(
+    run_job: Callable[..., Job], kuairand: str, tmp_path: Path, replica: Any
+) -> None:
+    job = run_job(kind="replay", path=kuairand)
+    run_until(job, tmp_path, enough=lambda: len(replica.questions) > 50)
+    told = progress(tmp_path)
+    (tmp_path / "traffic.json").write_bytes(orjson.dumps({**told, "impressions_total": ROWS + 1}))
+    with pytest.raises(BadPathError, match=f"with {ROWS + 1} impressions before"):
+        run_traffic(job, tmp_path, resume=True)
+
+
 def test_a_timed_replay_takes_its_time(run_job: Callable[..., Job], kuairand: str, tmp_path: Path) -> None:
     job = run_job(kind="replay", path=kuairand, speed=300)
     began_s = time.monotonic()
-    run_traffic(job, tmp_path)
+    run_traffic(job, tmp_path, resume=False)
     assert time.monotonic() - began_s >= (ROWS - 1) / 300
 
 
@@ -211,7 +233,7 @@ def test_traffic_goes_on_unscored_while_serving_is_away(
 
 
 def test_no_traffic_is_no_traffic(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    run_traffic(make_job({"kind": "none"}), tmp_path)
+    run_traffic(make_job({"kind": "none"}), tmp_path, resume=False)
     assert list(tmp_path.iterdir()) == []
 
 
