@@ -27,11 +27,18 @@ class OptimizerKind(enum.Enum):
 
     adam = 3
 
+class RowFormat(enum.Enum):
+    float32 = 0
+
+    float16 = 1
+
+    int8 = 2
+
 class OptimizerConstants:
     def __init__(self, learning_rate: float, initial_accumulator: float, beta_1: float, beta_2: float, epsilon: float, l2: float) -> None: ...
 
 class Table:
-    def __init__(self, *, dim: int, initializer: InitializerKind, scale: float, optimizer: OptimizerKind, constants: OptimizerConstants, seed: int, placement_seed: int, initial_capacity_rows: int, portable: bool) -> None: ...
+    def __init__(self, *, dim: int, format: RowFormat, initializer: InitializerKind, scale: float, optimizer: OptimizerKind, constants: OptimizerConstants, seed: int, placement_seed: int, initial_capacity_rows: int, portable: bool) -> None: ...
 
     def lookup(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu')]) -> None: ...
 

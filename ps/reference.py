@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ps.arrays import Bools, Float32, Int64, Uint32, check_array
-from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
+from ps.settings import InitializerSettings, OptimizerSettings, RowFormat, TableSettings
 
 _MASK: Final = (1 << 64) - 1
 _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 _MULTIPLIER: Final = 0xD6E8_FEB8_6659_FD93
+_LARGEST_SCALE: Final = np.nextafter(np.finfo(np.float32).max / np.float32(127), np.float32(0))
+"""Of an int8 row: 127 of it are finite."""
 _BELOW_MINUS_TWO: Final = 0.022750131948179195
 """The standard normal distribution function at -2, where Keras cuts its truncated normal."""
 
@@ -94,6 +96,23 @@ def _adam_rate(settings: OptimizerSettings, steps: float) -> np.float32:
     return np.float32(float(np.float32(settings.learning_rate)) * correction)
 
 
+def stored(values: Float32, rows: RowFormat) -> Float32:
+    """What rows `float32[n, dim]` read as once they are kept as `rows`."""
+    match rows:
+        case "float32":
+            return values
+        case "float16":
+            most = np.float32(np.finfo(np.float16).max)
+            return np.clip(values, -most, most).astype(np.float16).astype(np.float32)
+        case "int8":
+            scale = np.abs(values).max(axis=1, initial=0, keepdims=True) / np.float32(127)
+            scale = np.minimum(scale, _LARGEST_SCALE)
+            scale[scale < np.finfo(np.float32).tiny] = 0
+            steps = np.divide(values, scale, out=np.zeros_like(values), where=scale != 0)
+            whole: Float32 = np.rint(steps) + np.float32(0)  # an integer has no -0
+            return whole * scale
+
+
 @dataclass(slots=True)
 class _Row:
     values: Float32
@@ -105,11 +124,20 @@ class ReferenceTable:
     """`ps.table.EmbeddingTable` over a dict: same methods, same values, same errors. Not thread-safe."""
 
     def __init__(
-        self, settings: TableSettings, seed: int, *, optimizer: bool = True, initial_capacity_rows: int = 1024
+        self,
+        settings: TableSettings,
+        seed: int,
+        *,
+        optimizer: bool = True,
+        rows: RowFormat = "float32",
+        initial_capacity_rows: int = 1024,
     ) -> None:
+        if optimizer and rows != "float32":
+            raise ValueError("a table with an optimizer has rows of float32")
         self._settings = settings
         self._seed = seed
         self._learns = optimizer
+        self._format = rows
         self._rows: dict[int, _Row] = {}
         self._touched: set[int] = set()
         self.dim = settings.dim
@@ -149,6 +177,7 @@ class ReferenceTable:
         check_array(rows, "rows", np.float32, (len(ids), width))
         if not np.isfinite(rows).all():
             raise ValueError("a row holds NaN or an infinite value")
+        rows = stored(rows, self._format)
         times = np.broadcast_to(ts_ms, ids.shape)
         for i, row_id in enumerate(ids.tolist()):
             row = self._find_or_insert(row_id)
@@ -189,7 +218,7 @@ class ReferenceTable:
 
     def clone(self) -> "ReferenceTable":
         """See `EmbeddingTable.clone`."""
-        copy = ReferenceTable(self._settings, self._seed, optimizer=self._learns)
+        copy = ReferenceTable(self._settings, self._seed, optimizer=self._learns, rows=self._format)
         copy._rows = {i: _Row(r.values.copy(), r.last_update_ms, r.count) for i, r in self._rows.items()}
         copy._touched = set(self._touched)
         return copy

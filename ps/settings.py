@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 InitializerKind = Literal["zeros", "constant", "uniform", "normal", "truncated_normal"]
 OptimizerKind = Literal["sgd", "adagrad", "adam"]
+RowFormat = Literal["float32", "float16", "int8"]
+"""How rows without optimizer state are kept. See `ps.table.EmbeddingTable`."""
 
 
 class Block(BaseModel):

@@ -1,4 +1,4 @@
-"""The embedding table: int64 ids to rows of float32, NumPy in and NumPy out, over the native `ps._core`.
+"""The embedding table: int64 ids to rows of floats, NumPy in and NumPy out, over the native `ps._core`.
 
 No two ids share a row. Every one of the 2^64 ids is allowed. All methods are thread-safe and release the GIL.
 `ps.reference.ReferenceTable` is the same in plain Python: the specification.
@@ -10,7 +10,7 @@ import numpy as np
 
 from ps import _core
 from ps.arrays import Bools, Float32, Int64, Uint32, check_array
-from ps.settings import TableSettings
+from ps.settings import RowFormat, TableSettings
 
 
 class EmbeddingTable:
@@ -25,6 +25,7 @@ class EmbeddingTable:
         seed: int,
         *,
         optimizer: bool = True,
+        rows: RowFormat = "float32",
         initial_capacity_rows: int = 1024,
         placement_seed: int | None = None,
         portable: bool = False,
@@ -32,11 +33,18 @@ class EmbeddingTable:
         """Make an empty table; `seed`, any integer, decides the initial rows.
 
         `optimizer=False`: rows carry no state, gradients are refused, touches are not listed (serving).
+        `rows`: how such a table keeps them; with an optimizer anything but float32 is a ValueError. Values go
+        in and out as float32, rounded to the nearest, ties to even; a row that was read and is assigned again
+        stays the same bits, and absent ids read as their exact initial values. float16: off by at most 2^-11
+        of a value, or 2^-25; beyond ±65,504 it becomes that. int8: integers from -127 to 127 times a float32
+        scale, the row's largest magnitude / 127; off by at most the largest / 254 (and 2^-14 of that), and a
+        row below 1.5e-36 reads as 0.
         `placement_seed` decides where rows lie, and no value; None: random, for an attacker who knew it could
         choose ids that collide. `portable=True` never uses AVX2; the values are the same.
         """
         self._core = _core.Table(
             dim=settings.dim,
+            format=getattr(_core.RowFormat, rows),
             initializer=getattr(_core.InitializerKind, settings.initializer.kind),
             scale=settings.initializer.scale,
             optimizer=getattr(_core.OptimizerKind, settings.optimizer.kind if optimizer else "none"),
@@ -55,7 +63,7 @@ class EmbeddingTable:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of memory the table takes, free slots and rows included."""
+        """Bytes of memory, free slots and rows included: within 2 % of what the process grew by."""
         return self._core.memory_bytes
 
     @property

@@ -37,11 +37,11 @@ Array into_array(std::vector<T>&& values, std::initializer_list<size_t> shape) {
   return Array(data, shape, owner);
 }
 
-TableConfig config(size_t dim, InitializerKind initializer, float scale, OptimizerKind optimizer,
-                   const OptimizerConstants& constants, uint64_t seed, uint64_t placement_seed,
-                   size_t initial_capacity_rows, bool portable) {
-  return {dim,     initializer, scale, optimizer, constants, seed, placement_seed, initial_capacity_rows,
-          portable};
+TableConfig config(size_t dim, RowFormat format, InitializerKind initializer, float scale,
+                   OptimizerKind optimizer, const OptimizerConstants& constants, uint64_t seed,
+                   uint64_t placement_seed, size_t initial_capacity_rows, bool portable) {
+  return {dim,  format,         initializer,           scale,   optimizer, constants,
+          seed, placement_seed, initial_capacity_rows, portable};
 }
 
 std::tuple<Vector<int64_t>, Matrix<float>, Vector<int64_t>, Vector<uint32_t>> items(const Table& table) {
@@ -86,6 +86,11 @@ NB_MODULE(_core, m) {
       .value("adagrad", OptimizerKind::kAdagrad)
       .value("adam", OptimizerKind::kAdam);
 
+  nb::enum_<RowFormat>(m, "RowFormat")
+      .value("float32", RowFormat::kFloat32)
+      .value("float16", RowFormat::kFloat16)
+      .value("int8", RowFormat::kInt8);
+
   nb::class_<OptimizerConstants>(m, "OptimizerConstants")
       .def(nb::init<float, float, float, float, float, float>(), "learning_rate"_a, "initial_accumulator"_a,
            "beta_1"_a, "beta_2"_a, "epsilon"_a, "l2"_a);
@@ -94,14 +99,14 @@ NB_MODULE(_core, m) {
   nb::class_<Table>(m, "Table")
       .def(
           "__init__",
-          [](Table* self, size_t dim, InitializerKind initializer, float scale, OptimizerKind optimizer,
-             const OptimizerConstants& constants, uint64_t seed, uint64_t placement_seed,
-             size_t initial_capacity_rows, bool portable) {
-            new (self) Table(config(dim, initializer, scale, optimizer, constants, seed, placement_seed,
-                                    initial_capacity_rows, portable));
+          [](Table* self, size_t dim, RowFormat format, InitializerKind initializer, float scale,
+             OptimizerKind optimizer, const OptimizerConstants& constants, uint64_t seed,
+             uint64_t placement_seed, size_t initial_capacity_rows, bool portable) {
+            new (self) Table(config(dim, format, initializer, scale, optimizer, constants, seed,
+                                    placement_seed, initial_capacity_rows, portable));
           },
-          nb::kw_only(), "dim"_a, "initializer"_a, "scale"_a, "optimizer"_a, "constants"_a, "seed"_a,
-          "placement_seed"_a, "initial_capacity_rows"_a, "portable"_a)
+          nb::kw_only(), "dim"_a, "format"_a, "initializer"_a, "scale"_a, "optimizer"_a, "constants"_a,
+          "seed"_a, "placement_seed"_a, "initial_capacity_rows"_a, "portable"_a)
       .def(
           "lookup",
           [](const Table& t, const Ids& ids, const RowsOut& out) {

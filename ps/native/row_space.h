@@ -8,7 +8,7 @@
 
 namespace freshet {
 
-// What is known about a row beside its floats: 12 bytes, so that it adds little to a short row.
+// What is known about a row beside its values: 12 bytes, so that it adds little to a short row.
 class RowMeta {
  public:
   int64_t last_update_ms() const { return static_cast<int64_t>(uint64_t{time_high_} << 32 | time_low_); }
@@ -41,7 +41,7 @@ static_assert(sizeof(RowMeta) == 12);
 // thread-safe.
 class RowSpace {
  public:
-  explicit RowSpace(size_t row_floats);
+  explicit RowSpace(size_t row_bytes);
   ~RowSpace();
   RowSpace(const RowSpace&) = delete;
   RowSpace& operator=(const RowSpace&) = delete;
@@ -51,9 +51,9 @@ class RowSpace {
   // Makes this space, which must be empty, have the slabs that `other` has; contents are not copied.
   void take_as(const RowSpace& other);
 
-  float* values(uint32_t row) const { return values_ + size_t{row} * row_floats_; }
+  std::byte* at(uint32_t row) const { return rows_ + size_t{row} * row_bytes_; }
   RowMeta& meta(uint32_t row) const { return meta_[row]; }
-  size_t row_floats() const { return row_floats_; }
+  size_t row_bytes() const { return row_bytes_; }
   size_t rows_per_slab() const { return rows_per_slab_; }
 
   // Bytes that huge pages take whole, and bytes of small pages that hold the first `rows` rows of this slab.
@@ -63,13 +63,13 @@ class RowSpace {
  private:
   void commit(size_t rows);
 
-  size_t row_floats_;
+  size_t row_bytes_;
   size_t rows_per_slab_;
   size_t most_rows_;
   std::mutex mutex_;
   std::atomic<size_t> taken_rows_ = 0;
   size_t committed_rows_ = 0;
-  float* values_;
+  std::byte* rows_;
   RowMeta* meta_;
 };
 

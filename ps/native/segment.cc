@@ -2,8 +2,7 @@
 
 namespace freshet {
 
-uint32_t Segment::insert(int64_t id, uint64_t hash, const Initializer& initializer,
-                         const Optimizer& optimizer, size_t dim) {
+uint32_t Segment::insert(uint64_t hash) {
   const uint32_t row = rows.allocate();
   try {
     map.insert(hash, row);
@@ -11,9 +10,6 @@ uint32_t Segment::insert(int64_t id, uint64_t hash, const Initializer& initializ
     rows.free(row);
     throw;
   }
-  float* values = rows.values(row);
-  initializer.fill(id, values);
-  optimizer.initialize_state(values + dim);
   return row;
 }
 

@@ -5,8 +5,6 @@
 
 #include "arena.h"
 #include "growing_map.h"
-#include "initializer.h"
-#include "optimizers.h"
 #include "row_store.h"
 #include "touched_set.h"
 
@@ -20,9 +18,8 @@ struct Segment {
   Segment(const Segment& other, Arena& arena, RowSpace& space)
       : map(other.map, arena), rows(other.rows, space), touched(other.touched) {}
 
-  // The row of an absent `id`, with its initial value and state.
-  uint32_t insert(int64_t id, uint64_t hash, const Initializer& initializer, const Optimizer& optimizer,
-                  size_t dim);
+  // The row of an absent key; its values are undefined.
+  uint32_t insert(uint64_t hash);
   // False when it was absent.
   bool remove(int64_t id, uint64_t hash, bool track_touched);
   size_t small_page_bytes() const {

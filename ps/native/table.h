@@ -10,11 +10,13 @@
 #include "initializer.h"
 #include "optimizers.h"
 #include "pipeline.h"
+#include "row_codec.h"
 
 namespace freshet {
 
 struct TableConfig {
   size_t dim;
+  RowFormat format;  // other than float32: no optimizer
   InitializerKind initializer;
   float scale;
   OptimizerKind optimizer;
@@ -68,6 +70,7 @@ class Table {
 
  private:
   bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
+  uint32_t insert(Segment& segment, int64_t id, uint64_t hash) const;
   uint32_t find_or_insert(Segment& segment, int64_t id, uint64_t hash) const;
   template <class Get>
   size_t sum_over_segments(Get get) const;
@@ -77,6 +80,7 @@ class Table {
   TableConfig config_;
   Initializer initializer_;
   Optimizer optimizer_;
+  RowCodec codec_;
   Arena arena_;
   RowSpace space_;
   Segments segments_;

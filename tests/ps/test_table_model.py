@@ -29,19 +29,23 @@ table_settings = st.builds(
 
 class Comparison(RuleBasedStateMachine):
     @initialize(
-        chosen=table_settings, seed=st.integers(-(2**70), 2**70), learns=st.booleans(), portable=st.booleans()
+        chosen=table_settings,
+        seed=st.integers(-(2**70), 2**70),
+        rows=st.sampled_from(["learnt", "float32", "float16", "int8"]),
+        portable=st.booleans(),
     )
-    def start(self, chosen: TableSettings, seed: int, learns: bool, portable: bool) -> None:
-        self.settings, self.seed, self.learns = chosen, seed, learns
+    def start(self, chosen: TableSettings, seed: int, rows: str, portable: bool) -> None:
+        self.settings, self.learns = chosen, rows == "learnt"
+        kept = {"optimizer": self.learns, "rows": "float32" if self.learns else rows}
         self.table = EmbeddingTable(
             chosen,
             seed,
-            optimizer=learns,
+            **kept,
             initial_capacity_rows=1,
             placement_seed=seed % 2**64,
             portable=portable,
         )
-        self.reference = ReferenceTable(chosen, seed, optimizer=learns)
+        self.reference = ReferenceTable(chosen, seed, **kept)
 
     @rule(ids=st.one_of(batches, ranges), ts_ms=times, seed=st.integers(0, 2**32))
     def apply_gradients(self, ids: np.ndarray, ts_ms: int, seed: int) -> None:
