@@ -5,12 +5,18 @@ No two ids share a row. Every one of the 2^64 ids is allowed. All methods are th
 """
 
 import secrets
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
 from ps import _core
 from ps.arrays import Bools, Float32, Int64, Uint32, check_array
 from ps.settings import RowFormat, TableSettings
+
+Items = tuple[Int64, Float32, Int64, Uint32]
+"""Rows: ids `int64[m]`, values `float32[m, row_floats]`, update times `int64[m]`, counts `uint32[m]`."""
+CUT_CHUNK_BYTES: Final = 8 << 20
 
 
 class EmbeddingTable:
@@ -125,24 +131,63 @@ class EmbeddingTable:
         self._core.contains(ids, out)
         return out
 
-    def items(self) -> tuple[Int64, Float32, Int64, Uint32]:
-        """A consistent copy, in no order: ids, rows, update times, counts.
+    def count(self, ids: Int64) -> Uint32:
+        """How often each of `ids` `int64[n]` was updated, up to 2^28 - 1: `uint32[n]`; 0 for an absent id."""
+        check_array(ids, "ids", np.int64, (None,))
+        out = np.empty(len(ids), np.uint32)
+        self._core.count(ids, out)
+        return out
 
-        `int64[m]`, `float32[m, row_floats]`, `int64[m]`, `uint32[m]`. Each batch call is in it whole or
-        not at all. Changes wait until the copy is made, lookups go on.
+    def items(self) -> Items:
+        """A consistent copy, in no order. Each batch call is in it whole or not at all.
+
+        Changes wait until the copy is made, lookups go on. `cut` is for tables that are not small.
         """
         return self._core.items()
 
+    def cut(self, chunk_bytes: int = CUT_CHUNK_BYTES) -> Iterator[Items]:
+        """All rows as of this call, in chunks of about `chunk_bytes` and no order, while changes go on.
+
+        Each batch call is in it whole or not at all. It takes memory for rows that change before they were
+        read, not for all. ValueError when another cut is neither read to its end nor closed (`close()`).
+        """
+        most = max(1, chunk_bytes // (4 * self.row_floats))
+        return _chunks(self._core.cut(), most)
+
+    def mark(self) -> int:
+        """A mark at this moment, for `touched_since`; ValueError when there are two already."""
+        return self._core.mark()
+
+    def forget(self, mark: int) -> None:
+        """Give up a mark, so that nothing is listed for it any more; ValueError when there is none such."""
+        self._core.forget(mark)
+
+    def touched_since(self, mark: int, move: bool = True) -> Int64:
+        """Distinct ids inserted, changed or removed since `mark`: `int64[k]`, all of them.
+
+        `move`: the mark then is at this moment. ValueError when there is none such. Each id takes 16 bytes
+        per mark, or about 50 when it was removed, until the mark moves.
+        """
+        return self._core.touched_since(mark, move)
+
     def touched(self, clear: bool = True) -> Int64:
-        """Distinct ids inserted, changed or removed since the last clear: `int64[k]`, all of them."""
-        return self._core.touched(clear)
+        """`touched_since` the mark that every table has from its beginning, for the one consumer of most."""
+        return self._core.touched_since(0, clear)
 
     def clone(self) -> "EmbeddingTable":
-        """A consistent copy that goes its own way, touched ids included."""
+        """A consistent copy that goes its own way, marks and touched ids included."""
         copy = object.__new__(EmbeddingTable)
         copy._core = self._core.clone()
         copy.dim = self.dim
         return copy
+
+
+def _chunks(cut: _core.Cut, most: int) -> Iterator[Items]:
+    try:
+        while len((chunk := cut.next(most))[0]):
+            yield chunk
+    finally:
+        cut.close()
 
 
 def _constants(settings: TableSettings) -> _core.OptimizerConstants:

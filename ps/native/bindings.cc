@@ -21,6 +21,7 @@ using Ids = nb::ndarray<const int64_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb:
 using Counts = nb::ndarray<const uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Rows = nb::ndarray<const float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using RowsOut = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using CountsOut = nb::ndarray<uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using BoolsOut = nb::ndarray<bool, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <class T>
@@ -44,25 +45,25 @@ TableConfig config(size_t dim, RowFormat format, InitializerKind initializer, fl
           seed, placement_seed, initial_capacity_rows, portable};
 }
 
-std::tuple<Vector<int64_t>, Matrix<float>, Vector<int64_t>, Vector<uint32_t>> items(const Table& table) {
-  Items all;
-  {
-    nb::gil_scoped_release release;
-    all = table.items();
-  }
+using ItemArrays = std::tuple<Vector<int64_t>, Matrix<float>, Vector<int64_t>, Vector<uint32_t>>;
+
+ItemArrays into_arrays(Items&& all, size_t row_floats) {
   const size_t n = all.ids.size();
   return {into_array<Vector<int64_t>>(std::move(all.ids), {n}),
-          into_array<Matrix<float>>(std::move(all.rows), {n, table.row_floats()}),
+          into_array<Matrix<float>>(std::move(all.rows), {n, row_floats}),
           into_array<Vector<int64_t>>(std::move(all.last_update_ms), {n}),
           into_array<Vector<uint32_t>>(std::move(all.counts), {n})};
 }
 
-Vector<int64_t> touched(Table& table, bool clear) {
-  std::vector<int64_t> ids;
-  {
-    nb::gil_scoped_release release;
-    ids = table.touched(clear);
-  }
+// What `work` returns, made without the GIL.
+template <class Work>
+auto released(Work work) {
+  nb::gil_scoped_release release;
+  return work();
+}
+
+Vector<int64_t> touched_since(Table& table, unsigned mark, bool move) {
+  std::vector<int64_t> ids = released([&] { return table.touched_since(mark, move); });
   const size_t n = ids.size();
   return into_array<Vector<int64_t>>(std::move(ids), {n});
 }
@@ -96,6 +97,15 @@ NB_MODULE(_core, m) {
            "beta_1"_a, "beta_2"_a, "epsilon"_a, "l2"_a);
 
   const auto release = nb::call_guard<nb::gil_scoped_release>();
+  nb::class_<Cut>(m, "Cut")
+      .def(
+          "next",
+          [](Cut& cut, size_t most) {
+            return into_arrays(released([&] { return cut.next(most); }), cut.row_floats());
+          },
+          "most"_a)
+      .def("close", &Cut::close, release);
+
   nb::class_<Table>(m, "Table")
       .def(
           "__init__",
@@ -136,8 +146,18 @@ NB_MODULE(_core, m) {
             t.contains(ids.data(), ids.size(), out.data());
           },
           "ids"_a.noconvert(), "out"_a.noconvert(), release)
-      .def("items", &items)
-      .def("touched", &touched, "clear"_a)
+      .def(
+          "count",
+          [](const Table& t, const Ids& ids, const CountsOut& out) {
+            t.count(ids.data(), ids.size(), out.data());
+          },
+          "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def("items",
+           [](const Table& t) { return into_arrays(released([&] { return t.items(); }), t.row_floats()); })
+      .def("cut", &Table::cut, nb::keep_alive<0, 1>(), release)
+      .def("mark", &Table::mark, release)
+      .def("forget", &Table::forget, "mark"_a, release)
+      .def("touched_since", &touched_since, "mark"_a, "move"_a)
       .def("clone", &Table::clone, release)
       .def("__len__", &Table::size, release)
       .def_prop_ro("row_floats", &Table::row_floats)

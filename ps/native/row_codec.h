@@ -18,6 +18,7 @@ class RowCodec {
   // `floats`: of a row; only float32 has room for optimizer state.
   RowCodec(RowFormat format, size_t floats, bool portable = false);
 
+  size_t floats() const { return floats_; }
   // A multiple of 4.
   size_t row_bytes() const;
   bool is_float32() const { return format_ == RowFormat::kFloat32; }

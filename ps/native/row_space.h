@@ -17,20 +17,32 @@ class RowMeta {
     time_high_ = static_cast<uint32_t>(static_cast<uint64_t>(ts_ms) >> 32);
   }
   // Steps of the optimizer; stays at kMaxCount.
-  uint32_t count() const { return count_and_mark_ & kMaxCount; }
+  uint32_t count() const { return count_and_flags_ & kMaxCount; }
   void set_count(uint32_t count) {
-    count_and_mark_ = (count_and_mark_ & ~kMaxCount) | (count < kMaxCount ? count : kMaxCount);
+    count_and_flags_ = (count_and_flags_ & ~kMaxCount) | (count < kMaxCount ? count : kMaxCount);
   }
-  // Whether the row is listed as touched.
-  bool marked() const { return count_and_mark_ & ~kMaxCount; }
-  void set_marked(bool marked) { count_and_mark_ = count() | (marked ? ~kMaxCount : 0); }
+  // Bit m: the row is listed as touched since mark m.
+  uint32_t listed() const { return count_and_flags_ >> kCountBits & kAllMarks; }
+  void set_listed(uint32_t marks) {
+    count_and_flags_ = (count_and_flags_ & ~(kAllMarks << kCountBits)) | marks << kCountBits;
+  }
+  // What it means changes with every cut (PendingCut).
+  bool cut_bit() const { return count_and_flags_ >> (kCountBits + kMarks); }
+  void set_cut_bit(bool bit) {
+    constexpr uint32_t kBit = 1u << (kCountBits + kMarks);
+    count_and_flags_ = bit ? count_and_flags_ | kBit : count_and_flags_ & ~kBit;
+  }
 
-  static constexpr uint32_t kMaxCount = 0x7fffffff;
+  static constexpr unsigned kMarks = 3;
+  static constexpr unsigned kCountBits = 31 - kMarks;
+  static constexpr uint32_t kMaxCount = (1u << kCountBits) - 1;
 
  private:
+  static constexpr uint32_t kAllMarks = (1u << kMarks) - 1;
+
   uint32_t time_low_;
   uint32_t time_high_;
-  uint32_t count_and_mark_;
+  uint32_t count_and_flags_;
 };
 static_assert(sizeof(RowMeta) == 12);
 

@@ -29,6 +29,7 @@ class RowStore {
   uint32_t allocate();
   void free(uint32_t row);
 
+  size_t row_bytes() const { return space_.row_bytes(); }
   std::byte* at(uint32_t row) const { return space_.at(row); }
   // Of a table of float32.
   float* values(uint32_t row) const { return reinterpret_cast<float*>(at(row)); }

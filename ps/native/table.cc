@@ -35,7 +35,16 @@ constexpr auto kPrefetchLink =
   prefetch(segment.rows.at(row));
 };
 
+constexpr auto kPrefetchMeta =
+    [](const Segment& segment, const Probe&, uint32_t row) __attribute__((always_inline)) {
+  prefetch(&segment.rows.meta(row));
+};
+
 constexpr auto kNoPrefetch = [](const Segment&, const Probe&, uint32_t) {};
+
+void check_mark(const Segment& segment, unsigned mark) {
+  if (!segment.touched.uses(mark)) throw std::invalid_argument("this table has no such mark");
+}
 
 void copy_floats(float* out, const float* in, size_t n) {
   if (n == 16) {
@@ -97,6 +106,7 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
+                             segment.cut.preserve(probe.hash, row, segment.rows);
                              segment.touched.touch(id, row, segment.rows);
                              optimizer_.step(segment.rows.values(row), sums.at(probe.position));
                              RowMeta& meta = segment.rows.meta(row);
@@ -113,6 +123,7 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
+                             segment.cut.preserve(probe.hash, row, segment.rows);
                              if (tracks_touched()) segment.touched.touch(id, row, segment.rows);
                              const float* from = rows + probe.position * width;
                              if (codec_.is_float32()) {
@@ -141,6 +152,13 @@ void Table::contains(const int64_t* ids, size_t n, bool* out) const {
       [out](Segment&, const Probe& probe, uint32_t row) { out[probe.position] = row != kNoRow; });
 }
 
+void Table::count(const int64_t* ids, size_t n, uint32_t* out) const {
+  walk<Access::kShared>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchMeta,
+                        [out](Segment& segment, const Probe& probe, uint32_t row) {
+                          out[probe.position] = row == kNoRow ? 0 : segment.rows.meta(row).count();
+                        });
+}
+
 Items Table::items() const {
   SegmentLocks<Access::kShared> locks(segments_);
   locks.acquire_all();
@@ -148,26 +166,43 @@ Items Table::items() const {
   for (const auto& segment : segments_) total += segment->map.size();
   Items items;
   items.ids.reserve(total);
-  items.rows.resize(total * row_floats());
+  items.rows.reserve(total * row_floats());
   items.last_update_ms.reserve(total);
   items.counts.reserve(total);
   for (const auto& segment : segments_) {
     segment->map.for_each([&](uint64_t hash, uint32_t row) {
-      codec_.read(segment->rows.at(row), items.rows.data() + items.ids.size() * row_floats());
-      items.ids.push_back(static_cast<int64_t>(unmix(hash, config_.placement_seed)));
-      items.last_update_ms.push_back(segment->rows.meta(row).last_update_ms());
-      items.counts.push_back(segment->rows.meta(row).count());
+      items.append(static_cast<int64_t>(unmix(hash, config_.placement_seed)), segment->rows.at(row),
+                   segment->rows.meta(row), codec_);
     });
   }
   return items;
 }
 
-std::vector<int64_t> Table::touched(bool clear) {
+std::unique_ptr<Cut> Table::cut() { return std::make_unique<Cut>(segments_, codec_, config_.placement_seed); }
+
+unsigned Table::mark() {
+  SegmentLocks<Access::kExclusive> locks(segments_);
+  locks.acquire_all();
+  const unsigned mark = segments_[0]->touched.unused();
+  if (mark == TouchedSets::kMarks) throw std::invalid_argument("all marks of this table are in use");
+  for (auto& segment : segments_) segment->touched.begin(mark);
+  return mark;
+}
+
+void Table::forget(unsigned mark) {
+  SegmentLocks<Access::kExclusive> locks(segments_);
+  locks.acquire_all();
+  check_mark(*segments_[0], mark);
+  for (auto& segment : segments_) segment->touched.end(mark, segment->rows);
+}
+
+std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
   std::vector<int64_t> ids;
   for (auto& segment : segments_) {
     std::lock_guard lock(segment->mutex);
-    segment->touched.append_to(ids);
-    if (clear) segment->touched.clear(segment->rows);
+    check_mark(*segment, mark);
+    segment->touched.append_to(ids, mark);
+    if (move) segment->touched.clear(mark, segment->rows);
   }
   return ids;
 }

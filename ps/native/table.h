@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "arena.h"
+#include "cut.h"
 #include "initializer.h"
 #include "optimizers.h"
 #include "pipeline.h"
@@ -25,14 +26,6 @@ struct TableConfig {
   uint64_t placement_seed;  // of the map; has no influence on any value
   size_t initial_capacity_rows;
   bool portable;  // never use AVX2
-};
-
-// Every row at one moment.
-struct Items {
-  std::vector<int64_t> ids;
-  std::vector<float> rows;  // ids.size() x row_floats
-  std::vector<int64_t> last_update_ms;
-  std::vector<uint32_t> counts;
 };
 
 // int64 ids, every one of the 2^64, to rows of `row_floats` floats: the embedding, then the optimizer's
@@ -57,9 +50,16 @@ class Table {
   // How many were there.
   size_t remove(const int64_t* ids, size_t n);
   void contains(const int64_t* ids, size_t n, bool* out) const;
+  // How often each was updated; 0 for an absent id.
+  void count(const int64_t* ids, size_t n, uint32_t* out) const;
   Items items() const;
-  // Distinct ids inserted, changed or removed since the last clear.
-  std::vector<int64_t> touched(bool clear);
+  // It must not outlive the table.
+  std::unique_ptr<Cut> cut();
+  // A mark at this moment, for `touched_since`. Mark 0 is made with the table.
+  unsigned mark();
+  void forget(unsigned mark);
+  // Distinct ids inserted, changed or removed since the mark, which then may move to this moment.
+  std::vector<int64_t> touched_since(unsigned mark, bool move);
   std::unique_ptr<Table> clone() const;
 
   size_t size() const;
