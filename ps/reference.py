@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ps.arrays import Bools, Float32, Int64, Uint32, check_array
+from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
 from ps.settings import InitializerSettings, OptimizerSettings, RowFormat, TableSettings
 
 _MASK: Final = (1 << 64) - 1
@@ -157,6 +157,13 @@ class ReferenceTable:
             self._rows[i].values[: self.dim] if i in self._rows else self._initial(i) for i in ids.tolist()
         ]
         return np.array(rows, np.float32).reshape(len(ids), self.dim)
+
+    def lookup_unique(self, ids: Int64) -> tuple[Int64, Int32, Float32]:
+        """See `EmbeddingTable.lookup_unique`."""
+        check_array(ids, "ids", np.int64, (None,))
+        distinct = np.array(list(dict.fromkeys(ids.tolist())), np.int64)
+        at = {row_id: i for i, row_id in enumerate(distinct.tolist())}
+        return distinct, np.array([at[i] for i in ids.tolist()], np.int32), self.lookup(distinct)
 
     def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0) -> None:
         """See `EmbeddingTable.apply_gradients`."""

@@ -11,11 +11,13 @@ from typing import Final
 import numpy as np
 
 from ps import _core
-from ps.arrays import Bools, Float32, Int64, Uint32, check_array
+from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
 from ps.settings import RowFormat, TableSettings
 
 Items = tuple[Int64, Float32, Int64, Uint32]
 """Rows: ids `int64[m]`, values `float32[m, row_floats]`, update times `int64[m]`, counts `uint32[m]`."""
+MOST_IDS: Final = 2**31 - 1
+"""In one call."""
 CUT_CHUNK_BYTES: Final = 8 << 20
 
 
@@ -34,6 +36,7 @@ class EmbeddingTable:
         rows: RowFormat = "float32",
         initial_capacity_rows: int = 1024,
         placement_seed: int | None = None,
+        threads: int = 1,
         portable: bool = False,
     ) -> None:
         """Make an empty table; `seed`, any integer, decides the initial rows.
@@ -46,7 +49,8 @@ class EmbeddingTable:
         scale, the row's largest magnitude / 127; off by at most the largest / 254 (and 2^-14 of that), and a
         row below 1.5e-36 reads as 0.
         `placement_seed` decides where rows lie, and no value; None: random, for an attacker who knew it could
-        choose ids that collide. `portable=True` never uses AVX2; the values are the same.
+        choose ids that collide. `threads`: so many work on one call, but on 4,096 ids each at least.
+        `portable=True` never uses AVX2; the values are the same.
         """
         self._core = _core.Table(
             dim=settings.dim,
@@ -58,6 +62,7 @@ class EmbeddingTable:
             seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
             placement_seed=secrets.randbits(64) if placement_seed is None else placement_seed,
             initial_capacity_rows=initial_capacity_rows,
+            threads=threads,
             portable=portable,
         )
         self.dim = settings.dim
@@ -83,7 +88,7 @@ class EmbeddingTable:
 
     def lookup(self, ids: Int64, out: Float32 | None = None) -> Float32:
         """Embeddings `float32[n, dim]` of `ids` `int64[n]`; an absent id reads as its initial value."""
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         if out is None:
             out = np.empty((len(ids), self.dim), np.float32)
         else:
@@ -91,13 +96,18 @@ class EmbeddingTable:
         self._core.lookup(ids, out)
         return out
 
+    def lookup_unique(self, ids: Int64) -> tuple[Int64, Int32, Float32]:
+        """`unique(ids)` and the embeddings of the distinct ids: `int64[u]`, `int32[n]`, `float32[u, dim]`."""
+        _check_ids(ids)
+        return self._core.lookup_unique(ids)
+
     def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0) -> None:
         """One optimizer step per distinct id of `int64[n]`, with the sum of its gradients `float32[n, dim]`.
 
         Absent ids get a row first. A row's update time becomes `ts_ms` unless it is later already; its count
         grows by 1. A NaN or infinite gradient, also in the sum: ValueError, nothing changed.
         """
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         check_array(grads, "grads", np.float32, (len(ids), self.dim))
         self._core.apply_gradients(ids, grads, ts_ms)
 
@@ -108,7 +118,7 @@ class EmbeddingTable:
         update time, one or `int64[n]`; `counts` `uint32[n]` stay as they are if None. NaN or infinite values:
         ValueError, nothing changed.
         """
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         width = self.row_floats if np.shape(rows)[1:] == (self.row_floats,) else self.dim
         check_array(rows, "rows", np.float32, (len(ids), width))
         times = ts_ms if isinstance(ts_ms, np.ndarray) else np.full(len(ids), ts_ms, np.int64)
@@ -121,19 +131,19 @@ class EmbeddingTable:
 
     def remove(self, ids: Int64) -> int:
         """Remove rows of `ids` `int64[n]`; how many there were. Their memory serves the next new rows."""
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         return self._core.remove(ids)
 
     def contains(self, ids: Int64) -> Bools:
         """Whether each of `ids` `int64[n]` has a row: `bool[n]`."""
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         out = np.empty(len(ids), np.bool_)
         self._core.contains(ids, out)
         return out
 
     def count(self, ids: Int64) -> Uint32:
         """How often each of `ids` `int64[n]` was updated, up to 2^28 - 1: `uint32[n]`; 0 for an absent id."""
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         out = np.empty(len(ids), np.uint32)
         self._core.count(ids, out)
         return out
@@ -180,6 +190,21 @@ class EmbeddingTable:
         copy._core = self._core.clone()
         copy.dim = self.dim
         return copy
+
+
+def unique(ids: Int64) -> tuple[Int64, Int32]:
+    """The distinct ones of `ids` `int64[n]`, in the order they first come, and where each id is among them.
+
+    `int64[u]`, `int32[n]`: `distinct[positions]` is `ids`. By hashing: `numpy.unique` sorts.
+    """
+    _check_ids(ids)
+    return _core.unique(ids)
+
+
+def _check_ids(ids: Int64) -> None:
+    check_array(ids, "ids", np.int64, (None,))
+    if len(ids) > MOST_IDS:
+        raise ValueError(f"ids: at most {MOST_IDS:,} in one call, not {len(ids):,}")
 
 
 def _chunks(cut: _core.Cut, most: int) -> Iterator[Items]:

@@ -5,6 +5,7 @@
 #include <nanobind/stl/unique_ptr.h>
 
 #include <memory>
+#include <random>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -40,9 +41,40 @@ Array into_array(std::vector<T>&& values, std::initializer_list<size_t> shape) {
 
 TableConfig config(size_t dim, RowFormat format, InitializerKind initializer, float scale,
                    OptimizerKind optimizer, const OptimizerConstants& constants, uint64_t seed,
-                   uint64_t placement_seed, size_t initial_capacity_rows, bool portable) {
+                   uint64_t placement_seed, size_t initial_capacity_rows, size_t threads, bool portable) {
   return {dim,  format,         initializer,           scale,   optimizer, constants,
-          seed, placement_seed, initial_capacity_rows, portable};
+          seed, placement_seed, initial_capacity_rows, threads, portable};
+}
+
+// What `work` returns, made without the GIL.
+template <class Work>
+auto released(Work work) {
+  nb::gil_scoped_release release;
+  return work();
+}
+
+using UniqueArrays = std::tuple<Vector<int64_t>, Vector<int32_t>>;
+
+UniqueArrays into_arrays(UniqueIds&& unique) {
+  const size_t u = unique.ids.size(), n = unique.inverse.size();
+  return {into_array<Vector<int64_t>>(std::move(unique.ids), {u}),
+          into_array<Vector<int32_t>>(std::move(unique.inverse), {n})};
+}
+
+UniqueArrays unique(const Ids& ids) {
+  // Random, for an attacker who knew it could choose ids that collide. The result does not depend on it.
+  static const uint64_t seed = std::random_device()() * uint64_t{0x100000001};
+  return into_arrays(released([&] { return UniqueIds(ids.data(), hash_all(ids.data(), ids.size(), seed)); }));
+}
+
+std::tuple<Vector<int64_t>, Vector<int32_t>, Matrix<float>> lookup_unique(const Table& table,
+                                                                          const Ids& ids) {
+  UniqueRows found = released([&] { return table.lookup_unique(ids.data(), ids.size()); });
+  const size_t u = found.unique.ids.size();
+  float* rows = found.rows.get();
+  nb::capsule owner(found.rows.release(), [](void* p) noexcept { delete[] static_cast<float*>(p); });
+  return std::tuple_cat(into_arrays(std::move(found.unique)),
+                        std::tuple(Matrix<float>(rows, {u, table.dim()}, owner)));
 }
 
 using ItemArrays = std::tuple<Vector<int64_t>, Matrix<float>, Vector<int64_t>, Vector<uint32_t>>;
@@ -53,13 +85,6 @@ ItemArrays into_arrays(Items&& all, size_t row_floats) {
           into_array<Matrix<float>>(std::move(all.rows), {n, row_floats}),
           into_array<Vector<int64_t>>(std::move(all.last_update_ms), {n}),
           into_array<Vector<uint32_t>>(std::move(all.counts), {n})};
-}
-
-// What `work` returns, made without the GIL.
-template <class Work>
-auto released(Work work) {
-  nb::gil_scoped_release release;
-  return work();
 }
 
 Vector<int64_t> touched_since(Table& table, unsigned mark, bool move) {
@@ -111,18 +136,19 @@ NB_MODULE(_core, m) {
           "__init__",
           [](Table* self, size_t dim, RowFormat format, InitializerKind initializer, float scale,
              OptimizerKind optimizer, const OptimizerConstants& constants, uint64_t seed,
-             uint64_t placement_seed, size_t initial_capacity_rows, bool portable) {
+             uint64_t placement_seed, size_t initial_capacity_rows, size_t threads, bool portable) {
             new (self) Table(config(dim, format, initializer, scale, optimizer, constants, seed,
-                                    placement_seed, initial_capacity_rows, portable));
+                                    placement_seed, initial_capacity_rows, threads, portable));
           },
           nb::kw_only(), "dim"_a, "format"_a, "initializer"_a, "scale"_a, "optimizer"_a, "constants"_a,
-          "seed"_a, "placement_seed"_a, "initial_capacity_rows"_a, "portable"_a)
+          "seed"_a, "placement_seed"_a, "initial_capacity_rows"_a, "threads"_a, "portable"_a)
       .def(
           "lookup",
           [](const Table& t, const Ids& ids, const RowsOut& out) {
             t.lookup(ids.data(), ids.size(), out.data());
           },
           "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def("lookup_unique", &lookup_unique, "ids"_a.noconvert())
       .def(
           "apply_gradients",
           [](Table& t, const Ids& ids, const Rows& gradients, int64_t ts_ms) {
@@ -164,5 +190,6 @@ NB_MODULE(_core, m) {
       .def_prop_ro("capacity", &Table::capacity, release)
       .def_prop_ro("memory_bytes", &Table::memory_bytes, release);
 
+  m.def("unique", &unique, "ids"_a.noconvert());
   m.def("mix", &mix, "key"_a, "seed"_a);
 }

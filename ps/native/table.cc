@@ -1,6 +1,7 @@
 #include "table.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
@@ -73,12 +74,24 @@ Table::Table(const TableConfig& config)
 
 template <Access kAccess, class Prefetch, class Visit>
 void Table::walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const {
-  Pipeline<kAccess, Prefetch, Visit>(segments_, probes, prefetch, visit).run();
+  Walk<kAccess, Prefetch, Visit>(segments_, prefetch, visit).run(probes, config_.threads);
 }
 
 void Table::lookup(const int64_t* ids, size_t n, float* out) const {
+  lookup(ids, hash_all(ids, n, config_.placement_seed), out);
+}
+
+UniqueRows Table::lookup_unique(const int64_t* ids, size_t n) const {
+  UniqueRows found{UniqueIds(ids, hash_all(ids, n, config_.placement_seed)), nullptr};
+  const UniqueIds& unique = found.unique;
+  found.rows = std::make_unique_for_overwrite<float[]>(unique.ids.size() * config_.dim);
+  lookup(unique.ids.data(), unique.hashes, found.rows.get());
+  return found;
+}
+
+void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out) const {
   const size_t dim = config_.dim;
-  const std::vector<Probe> probes = by_segment(hash_all(ids, n, config_.placement_seed), {});
+  const std::vector<Probe> probes = by_segment(hashes, {});
   const bool is_float32 = codec_.is_float32();
   const size_t read_bytes = is_float32 ? dim * sizeof(float) : codec_.row_bytes();
   walk<Access::kShared>(probes, prefetch_lookup(read_bytes, dim, out),
@@ -138,7 +151,7 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
 }
 
 size_t Table::remove(const int64_t* ids, size_t n) {
-  size_t removed = 0;
+  std::atomic<size_t> removed = 0;
   walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchLink,
                            [&](Segment& segment, const Probe& probe, uint32_t) {
                              removed += segment.remove(ids[probe.position], probe.hash, tracks_touched());

@@ -10,8 +10,8 @@
 #include "cut.h"
 #include "initializer.h"
 #include "optimizers.h"
-#include "pipeline.h"
 #include "row_codec.h"
+#include "walk.h"
 
 namespace freshet {
 
@@ -25,7 +25,13 @@ struct TableConfig {
   uint64_t seed;            // of the initial rows
   uint64_t placement_seed;  // of the map; has no influence on any value
   size_t initial_capacity_rows;
-  bool portable;  // never use AVX2
+  size_t threads;  // that work on one large batch
+  bool portable;   // never use AVX2
+};
+
+struct UniqueRows {
+  UniqueIds unique;
+  std::unique_ptr<float[]> rows;  // unique.ids.size() x dim
 };
 
 // int64 ids, every one of the 2^64, to rows of `row_floats` floats: the embedding, then the optimizer's
@@ -40,6 +46,8 @@ class Table {
 
   // `out`: n x dim. An absent id reads as its initial value and is not inserted.
   void lookup(const int64_t* ids, size_t n, float* out) const;
+  // The distinct ids, in the order of their first positions, their rows, and where each id is among them.
+  UniqueRows lookup_unique(const int64_t* ids, size_t n) const;
   // One step of the optimizer on each distinct id, with the sum of its gradients (n x dim); absent ids are
   // inserted first.
   void apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms);
@@ -74,6 +82,7 @@ class Table {
   uint32_t find_or_insert(Segment& segment, int64_t id, uint64_t hash) const;
   template <class Get>
   size_t sum_over_segments(Get get) const;
+  void lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out) const;
   template <Access kAccess, class Prefetch, class Visit>
   void walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const;
 

@@ -103,6 +103,11 @@ class Comparison(RuleBasedStateMachine):
         assert np.array_equal(self.table.lookup(ids), self.reference.lookup(ids))
         assert np.array_equal(self.table.contains(ids), self.reference.contains(ids))
         assert np.array_equal(self.table.count(ids), self.reference.count(ids))
+        for ours, theirs in zip(
+            self.table.lookup_unique(ids), self.reference.lookup_unique(ids), strict=True
+        ):
+            assert ours.dtype == theirs.dtype
+            assert np.array_equal(ours, theirs)
 
     @rule()
     def mark(self) -> None:
