@@ -90,6 +90,7 @@ class Shard:
         seed: int,
         *,
         initial_capacity_rows: int = 1024,
+        threads: int = 1,
     ) -> None:
         self.index = index
         self.shards = shards
@@ -97,7 +98,10 @@ class Shard:
         self.table_settings = dict(tables)
         self.tables = {
             name: EmbeddingTable(
-                settings, table_seed(seed, name), initial_capacity_rows=initial_capacity_rows
+                settings,
+                table_seed(seed, name),
+                initial_capacity_rows=initial_capacity_rows,
+                threads=threads,
             )
             for name, settings in tables.items()
         }
