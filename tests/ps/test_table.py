@@ -265,6 +265,46 @@ def test_a_wrong_array_is_refused_with_what_would_be_right(ids: object, grads: o
     assert len(table) == 0
 
 
+@pytest.mark.parametrize(
+    ("call", "arguments", "message"),
+    [
+        (
+            "lookup",
+            {"out": np.empty((3, 5), np.float32)},
+            r"out: float32\[3, 4\] is needed, not float32\[3, 5\]",
+        ),
+        ("lookup", {"out": np.empty((3, 4))}, r"out: float32\[3, 4\] is needed, not float64\[3, 4\]"),
+        ("assign", {"rows": ones(np.arange(2))}, r"rows: float32\[3, 4\] is needed, not float32\[2, 4\]"),
+        ("assign", {"rows": ones(np.arange(3), 5)}, r"rows: float32\[3, 4\] is needed, not float32\[3, 5\]"),
+        (
+            "assign",
+            {"rows": ones(np.arange(3)), "ts_ms": np.zeros(3)},
+            r"ts_ms: int64\[3\] is needed, not float64\[3\]",
+        ),
+        (
+            "assign",
+            {"rows": ones(np.arange(3)), "counts": np.zeros(2, np.uint32)},
+            r"counts: uint32\[3\] is needed, not uint32\[2\]",
+        ),
+        *(
+            (call, {"ids": np.arange(3, dtype=np.uint64)}, r"ids: int64\[n\] is needed, not uint64\[3\]")
+            for call in ("lookup", "lookup_unique", "remove", "contains", "count")
+        ),
+    ],
+)
+def test_every_call_refuses_a_wrong_array_and_changes_nothing(
+    call: str, arguments: dict[str, object], message: str
+):
+    table = make()
+    table.apply_gradients(np.arange(3), ones(np.arange(3)), 5)
+    table.touched()
+    before = by_id(table)
+    with pytest.raises(ValueError, match=message):
+        getattr(table, call)(**({"ids": np.arange(3)} | arguments))
+    assert by_id(table) == before
+    assert table.touched().size == 0
+
+
 def test_empty_batches_do_nothing():
     table, none = make(), np.empty(0, np.int64)
     assert table.lookup(none).shape == (0, 4)
