@@ -106,7 +106,11 @@ class Walk {
   void run_part(std::span<const Probe> part, std::exception_ptr& error, Enter enter) {
     try {
       Pipe pipe(segments_, part, prefetch_, visit_);
-      enter([&pipe] { pipe.lock_first(); });
+      if constexpr (kAccess == Access::kExclusive) {
+        enter([&pipe] { pipe.lock_first(); });
+      } else {
+        pipe.lock_first();
+      }
       pipe.run();
     } catch (...) {
       error = std::current_exception();
