@@ -359,6 +359,12 @@ def test_more_ids_than_positions_can_count_are_refused():
             call(ids)
 
 
+@pytest.mark.parametrize("dim", [0, -1, 1025])
+def test_rows_have_1_to_1024_values(dim: int):
+    with pytest.raises(ValueError, match="dim"):
+        TableSettings(dim=dim)
+
+
 @pytest.mark.parametrize("dim", [1, 3, 16, 17, 1024])
 def test_rows_of_any_width_keep_apart(dim: int):
     table = make(dim=dim, optimizer="adam")

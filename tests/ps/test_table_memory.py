@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import ps
 
 ROOT = Path(ps.__file__).parent.parent
+ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 FULL = """
 import resource
@@ -85,6 +88,22 @@ CASES = [
 ]
 
 
+HUGE = """
+import numpy as np
+from ps.settings import TableSettings
+from ps.table import EmbeddingTable
+
+def asked_for_huge_pages():
+    sections = open("/proc/self/smaps").read().split("VmFlags:")[1:]
+    return sum("hg" in flags.split("\\n")[0].split() for flags in sections)
+
+table = EmbeddingTable(TableSettings(dim=16), 1)
+before = asked_for_huge_pages()
+table.assign(np.arange(400_000), np.ones((400_000, 16), np.float32))
+print(before, asked_for_huge_pages())
+"""
+
+
 def run(script: str) -> str:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -97,3 +116,9 @@ def test_a_table_that_gets_no_memory_says_so_and_stays_usable():
 
 def test_memory_bytes_is_within_2_percent_of_what_the_process_grew_by():
     assert run(f"CASES = {CASES}\n{TRUE}") == "true"
+
+
+@pytest.mark.skipif("[never]" in ENABLED.read_text(), reason="this system has no huge pages to give")
+def test_a_table_asks_for_huge_pages_once_it_is_large():
+    before, after = map(int, run(HUGE).split())
+    assert after > before
