@@ -65,6 +65,7 @@ def _run_shard(job: Job, index: int, run_dir: Path, resume: bool) -> None:
         updates_topic=job.kafka.topics.updates,
         resume=resume,
         initial_capacity_rows=job.ps.initial_capacity_rows,
+        threads=job.ps.threads,
     )
 
 

@@ -1,17 +1,15 @@
 """Which rows a batch needs, each once, and where they go: the way between tables and the network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from model.features import Column, Encoder, Lists, Slot, slots
 from pipelines.schema import ExampleSchema
-from ps.arrays import Float32, Int64
+from ps.arrays import Float32, Int32, Int64
 from ps.settings import TableSettings
-
-Int32 = npt.NDArray[np.int32]
+from ps.table import unique
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class Lookup:
 
     examples: int
     ids: dict[str, Int64]
-    """By table: distinct ids, ascending."""
+    """By table: distinct ids, in the order they first come."""
     flat: Int32
     """[m]: positions in the stacked matrix."""
     segments: Int32
@@ -48,12 +46,12 @@ class Layout:
         """The lookup of a batch of columns."""
         of_slot = self.encoder.ids(columns)
         ids: dict[str, Int64] = {}
-        flat: dict[str, Int64] = {}
+        flat: dict[str, Int32] = {}
         offset = 0
         for table in self._dims:
             names = [slot.name for slot in self.slots if slot.table == table]
             values = [_values(of_slot[name]) for name in names]
-            ids[table], positions = np.unique(np.concatenate(values), return_inverse=True)
+            ids[table], positions = unique(np.concatenate(values))
             ends = np.cumsum([len(each) for each in values])[:-1]
             flat |= dict(zip(names, np.split(positions + offset, ends), strict=True))
             offset += len(ids[table])
@@ -92,5 +90,5 @@ def _segments(ids: Int64 | Lists, first: int, examples: int) -> Int64:
     return np.repeat(segments, ids.lengths) if isinstance(ids, Lists) else segments
 
 
-def _join(parts: list[Int64]) -> Int32:
-    return np.concatenate(parts).astype(np.int32) if parts else np.empty(0, np.int32)
+def _join(parts: Sequence[Int32 | Int64]) -> Int32:
+    return np.concatenate(parts).astype(np.int32, copy=False) if parts else np.empty(0, np.int32)

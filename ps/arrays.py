@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Uint32 = npt.NDArray[np.uint32]
 Float32 = npt.NDArray[np.float32]

@@ -4,6 +4,7 @@ Values are the same bits as the native table's: float32 arithmetic in the same o
 may differ in the last bit, where the C library's logarithm does.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
@@ -11,12 +12,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ps.arrays import Bools, Float32, Int64, Uint32, check_array
-from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
+from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
+from ps.settings import InitializerSettings, OptimizerSettings, RowFormat, TableSettings
 
 _MASK: Final = (1 << 64) - 1
 _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 _MULTIPLIER: Final = 0xD6E8_FEB8_6659_FD93
+_MOST_COUNT: Final = (1 << 28) - 1
+_MARKS: Final = 3
+_LARGEST_SCALE: Final = np.nextafter(np.finfo(np.float32).max / np.float32(127), np.float32(0))
+"""Of an int8 row: 127 of it are finite."""
 _BELOW_MINUS_TWO: Final = 0.022750131948179195
 """The standard normal distribution function at -2, where Keras cuts its truncated normal."""
 
@@ -94,6 +99,23 @@ def _adam_rate(settings: OptimizerSettings, steps: float) -> np.float32:
     return np.float32(float(np.float32(settings.learning_rate)) * correction)
 
 
+def stored(values: Float32, rows: RowFormat) -> Float32:
+    """What rows `float32[n, dim]` read as once they are kept as `rows`."""
+    match rows:
+        case "float32":
+            return values
+        case "float16":
+            most = np.float32(np.finfo(np.float16).max)
+            return np.clip(values, -most, most).astype(np.float16).astype(np.float32)
+        case "int8":
+            scale: Float32 = np.abs(values).max(axis=1, initial=0, keepdims=True) / np.float32(127)
+            scale = np.minimum(scale, _LARGEST_SCALE)
+            scale[scale < np.finfo(np.float32).tiny] = 0
+            steps = np.divide(values, scale, out=np.zeros_like(values), where=scale != 0)
+            whole: Float32 = np.rint(steps) + np.float32(0)  # an integer has no -0
+            return whole * scale
+
+
 @dataclass(slots=True)
 class _Row:
     values: Float32
@@ -105,13 +127,22 @@ class ReferenceTable:
     """`ps.table.EmbeddingTable` over a dict: same methods, same values, same errors. Not thread-safe."""
 
     def __init__(
-        self, settings: TableSettings, seed: int, *, optimizer: bool = True, initial_capacity_rows: int = 1024
+        self,
+        settings: TableSettings,
+        seed: int,
+        *,
+        optimizer: bool = True,
+        rows: RowFormat = "float32",
+        initial_capacity_rows: int = 1024,
     ) -> None:
+        if optimizer and rows != "float32":
+            raise ValueError("a table with an optimizer has rows of float32")
         self._settings = settings
         self._seed = seed
         self._learns = optimizer
+        self._format = rows
         self._rows: dict[int, _Row] = {}
-        self._touched: set[int] = set()
+        self._touched: dict[int, set[int]] = {0: set()}
         self.dim = settings.dim
         self.row_floats = self.dim + (state_floats(settings.optimizer, self.dim) if optimizer else 0)
 
@@ -127,6 +158,13 @@ class ReferenceTable:
         ]
         return np.array(rows, np.float32).reshape(len(ids), self.dim)
 
+    def lookup_unique(self, ids: Int64) -> tuple[Int64, Int32, Float32]:
+        """See `EmbeddingTable.lookup_unique`."""
+        check_array(ids, "ids", np.int64, (None,))
+        distinct = np.array(list(dict.fromkeys(ids.tolist())), np.int64)
+        at = {row_id: i for i, row_id in enumerate(distinct.tolist())}
+        return distinct, np.array([at[i] for i in ids.tolist()], np.int32), self.lookup(distinct)
+
     def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0) -> None:
         """See `EmbeddingTable.apply_gradients`."""
         check_array(ids, "ids", np.int64, (None,))
@@ -140,7 +178,7 @@ class ReferenceTable:
             row = self._find_or_insert(row_id)
             step(self._settings.optimizer, row.values, gradient)
             row.last_update_ms = max(row.last_update_ms, ts_ms)
-            row.count += 1
+            row.count = min(row.count + 1, _MOST_COUNT)
 
     def assign(self, ids: Int64, rows: Float32, ts_ms: int | Int64 = 0, counts: Uint32 | None = None) -> None:
         """See `EmbeddingTable.assign`."""
@@ -149,24 +187,29 @@ class ReferenceTable:
         check_array(rows, "rows", np.float32, (len(ids), width))
         if not np.isfinite(rows).all():
             raise ValueError("a row holds NaN or an infinite value")
+        rows = stored(rows, self._format)
         times = np.broadcast_to(ts_ms, ids.shape)
         for i, row_id in enumerate(ids.tolist()):
             row = self._find_or_insert(row_id)
             row.values[: rows.shape[1]] = rows[i]
             row.last_update_ms = int(times[i])
-            row.count = row.count if counts is None else int(counts[i])
+            row.count = row.count if counts is None else min(int(counts[i]), _MOST_COUNT)
 
     def remove(self, ids: Int64) -> int:
         """See `EmbeddingTable.remove`."""
         before = len(self._rows)
         for row_id in ids.tolist():
             if self._rows.pop(row_id, None) and self._learns:
-                self._touched.add(row_id)
+                self._touch(row_id)
         return before - len(self._rows)
 
     def contains(self, ids: Int64) -> Bools:
         """See `EmbeddingTable.contains`."""
         return np.array([i in self._rows for i in ids.tolist()], np.bool_)
+
+    def count(self, ids: Int64) -> Uint32:
+        """See `EmbeddingTable.count`."""
+        return np.array([self._rows[i].count if i in self._rows else 0 for i in ids.tolist()], np.uint32)
 
     def items(self) -> tuple[Int64, Float32, Int64, Uint32]:
         """See `EmbeddingTable.items`."""
@@ -180,19 +223,52 @@ class ReferenceTable:
             np.array([r.count for r in rows], np.uint32),
         )
 
+    def cut(self, chunk_bytes: int = 8 << 20) -> Iterator[tuple[Int64, Float32, Int64, Uint32]]:
+        """See `EmbeddingTable.cut`."""
+        most = max(1, chunk_bytes // (4 * self.row_floats))
+        ids, rows, times, counts = self.items()
+        parts = [slice(start, start + most) for start in range(0, len(ids), most)]
+        return ((ids[part], rows[part], times[part], counts[part]) for part in parts)
+
+    def mark(self) -> int:
+        """See `EmbeddingTable.mark`."""
+        unused = [mark for mark in range(_MARKS) if mark not in self._touched]
+        if not unused:
+            raise ValueError("all marks of this table are in use")
+        self._touched[unused[0]] = set()
+        return unused[0]
+
+    def forget(self, mark: int) -> None:
+        """See `EmbeddingTable.forget`."""
+        self._check_mark(mark)
+        del self._touched[mark]
+
+    def touched_since(self, mark: int, move: bool = True) -> Int64:
+        """See `EmbeddingTable.touched_since`."""
+        self._check_mark(mark)
+        ids = np.array(list(self._touched[mark]), np.int64)
+        if move:
+            self._touched[mark].clear()
+        return ids
+
     def touched(self, clear: bool = True) -> Int64:
         """See `EmbeddingTable.touched`."""
-        ids = np.array(list(self._touched), np.int64)
-        if clear:
-            self._touched.clear()
-        return ids
+        return self.touched_since(0, move=clear)
 
     def clone(self) -> "ReferenceTable":
         """See `EmbeddingTable.clone`."""
-        copy = ReferenceTable(self._settings, self._seed, optimizer=self._learns)
+        copy = ReferenceTable(self._settings, self._seed, optimizer=self._learns, rows=self._format)
         copy._rows = {i: _Row(r.values.copy(), r.last_update_ms, r.count) for i, r in self._rows.items()}
-        copy._touched = set(self._touched)
+        copy._touched = {mark: set(ids) for mark, ids in self._touched.items()}
         return copy
+
+    def _check_mark(self, mark: int) -> None:
+        if mark not in self._touched:
+            raise ValueError("this table has no such mark")
+
+    def _touch(self, row_id: int) -> None:
+        for ids in self._touched.values():
+            ids.add(row_id)
 
     def _initial(self, row_id: int) -> Float32:
         return initial_row(self._settings.initializer, self._seed, row_id, self.dim)
@@ -204,7 +280,7 @@ class ReferenceTable:
             state = np.full(self.row_floats - self.dim, state_value, np.float32)
             self._rows[row_id] = _Row(np.concatenate([self._initial(row_id), state]))
         if self._learns:
-            self._touched.add(row_id)
+            self._touch(row_id)
         return self._rows[row_id]
 
 

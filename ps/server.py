@@ -44,6 +44,7 @@ def run_shard(
     updates_topic: str,
     resume: bool,
     initial_capacity_rows: int = 1024,
+    threads: int = 1,
 ) -> None:
     """Be shard `index` of `shards` at `address` (host:port) until SIGTERM or SIGINT.
 
@@ -56,7 +57,13 @@ def run_shard(
     try:
         _check_free(address)
         shard = Shard(
-            index, shards, tables, dense_optimizer, seed, initial_capacity_rows=initial_capacity_rows
+            index,
+            shards,
+            tables,
+            dense_optimizer,
+            seed,
+            initial_capacity_rows=initial_capacity_rows,
+            threads=threads,
         )
         store = SnapshotStore(snapshots_url, index, keep)
         restored = store.restore(shard) if resume else None

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 InitializerKind = Literal["zeros", "constant", "uniform", "normal", "truncated_normal"]
 OptimizerKind = Literal["sgd", "adagrad", "adam"]
+RowFormat = Literal["float32", "float16", "int8"]
+"""How rows without optimizer state are kept. See `ps.table.EmbeddingTable`."""
 
 
 class Block(BaseModel):
@@ -52,6 +54,8 @@ class ShardSettings(Block):
     """host:port of every shard in order; empty: the embedded stack picks free ports."""
     metrics_addresses: tuple[str, ...] = ()
     initial_capacity_rows: int = Field(default=1024, ge=1)
+    threads: int = Field(default=1, ge=1, le=64)
+    """So many work on one batch of a table that has 4,096 ids for each. More pay off on idle cores only."""
 
 
 class SyncSettings(Block):

@@ -12,7 +12,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +23,7 @@ from ps.arrays import Float32, Int64, Uint32
 from ps.dense import DenseTensors
 from ps.push import Push, PushRefused, Span, show_spans
 from ps.settings import OptimizerSettings, TableSettings
-from ps.table import EmbeddingTable
+from ps.table import EmbeddingTable, Items
 from ps.updates import Sample
 
 MAX_SAMPLES: Final = 1 << 16
@@ -36,7 +36,7 @@ class ShardBrokenError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """All rows of a table: `int64[m]`, `float32[m, row_floats]`, `int64[m]`, `uint32[m]`."""
+    """Rows of a table: `int64[m]`, `float32[m, row_floats]`, `int64[m]`, `uint32[m]`."""
 
     ids: Int64
     rows: Float32
@@ -48,10 +48,16 @@ class TableRows:
 class ShardState:
     """Everything a shard must remember, as of one moment."""
 
-    tables: Mapping[str, TableRows]
+    tables: Mapping[str, Generator[TableRows, None, None]]
+    """All rows, in chunks that are read while pushes go on."""
     dense: Mapping[str, Float32]
     dense_state: Mapping[str, Mapping[str, Float32]]
     marks: Mapping[int, int]
+
+    def close(self) -> None:
+        """Let go of rows that were not read: a shard has one state at a time."""
+        for chunks in self.tables.values():
+            chunks.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class Shard:
         seed: int,
         *,
         initial_capacity_rows: int = 1024,
+        threads: int = 1,
     ) -> None:
         self.index = index
         self.shards = shards
@@ -91,7 +98,10 @@ class Shard:
         self.table_settings = dict(tables)
         self.tables = {
             name: EmbeddingTable(
-                settings, table_seed(seed, name), initial_capacity_rows=initial_capacity_rows
+                settings,
+                table_seed(seed, name),
+                initial_capacity_rows=initial_capacity_rows,
+                threads=threads,
             )
             for name, settings in tables.items()
         }
@@ -149,10 +159,10 @@ class Shard:
             return True
 
     def state(self) -> ShardState:
-        """A consistent copy. Pushes wait while it is made, lookups go on. Raises ShardBrokenError."""
+        """The state at this moment; close it. Pushes and lookups go on. Raises ShardBrokenError."""
         with self._whole():
             return ShardState(
-                tables={name: TableRows(*table.items()) for name, table in self.tables.items()},
+                tables={name: _chunks(table.cut()) for name, table in self.tables.items()},
                 dense=self._dense.values,
                 dense_state=self._dense.state(),
                 marks=dict(self._marks),
@@ -258,3 +268,7 @@ class Shard:
         self._marks |= {span.partition: span.next for span in push.spans}
         self._samples.extend(Sample(*sample) for sample in push.samples)
         self._changed_at = self._changed_at or time.monotonic()
+
+
+def _chunks(cut: Iterator[Items]) -> Generator[TableRows, None, None]:
+    return (TableRows(*items) for items in cut)

@@ -10,7 +10,8 @@ so.
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Final
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ from ps.tensor_files import filesystem, read_tensors, sha256_of, write_tensors
 
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
-_ROWS_PER_GROUP: Final = 1 << 16
+_ROWS_PER_BATCH: Final = 1 << 16
 _RENAMING_FILESYSTEMS: Final = frozenset({"local", "hdfs"})
 _ROW_SCHEMA: Final = pa.schema(
     [
@@ -152,13 +153,13 @@ class SnapshotStore:
         self, staged: str, shard: Shard, epoch: int, updates: UpdatesPosition | None
     ) -> Manifest:
         created_ms = time.time_ns() // 1_000_000
-        state = shard.state()
         tables = {}
-        for name, rows in state.tables.items():
-            settings = shard.table_settings[name]
-            path = f"tables/{quote(name, safe='')}.parquet"
-            _write_rows(self._files, f"{staged}/{path}", rows, settings.dim)
-            tables[name] = TableEntry(file=self._entry(staged, path), rows=len(rows.ids), settings=settings)
+        with closing(shard.state()) as state:
+            for name, chunks in state.tables.items():
+                settings = shard.table_settings[name]
+                path = f"tables/{quote(name, safe='')}.parquet"
+                rows = _write_rows(self._files, f"{staged}/{path}", chunks, settings.dim)
+                tables[name] = TableEntry(file=self._entry(staged, path), rows=rows, settings=settings)
         write_tensors(self._files, f"{staged}/dense.parquet", state.dense)
         write_tensors(self._files, f"{staged}/dense-state.parquet", _flatten(state.dense_state))
         return Manifest(
@@ -257,26 +258,29 @@ def _check_fits(manifest: Manifest, shard: Shard, path: str) -> None:
             )
 
 
-def _write_rows(files: fs.FileSystem, path: str, table: TableRows, dim: int) -> None:
+def _write_rows(files: fs.FileSystem, path: str, chunks: Iterable[TableRows], dim: int) -> int:
+    """Write a row group per chunk; how many rows there were."""
+    rows = 0
     # Rows are noise to a compressor; only the ids and times gain from it.
     with pq.ParquetWriter(
         path, _ROW_SCHEMA, filesystem=files, use_dictionary=False, compression=_COMPRESSION
     ) as writer:
-        for start in range(0, len(table.ids), _ROWS_PER_GROUP):
-            group = slice(start, start + _ROWS_PER_GROUP)
+        for chunk in chunks:
             columns = [
-                table.ids[group],
-                _lists(table.rows[group, :dim]),
-                _lists(table.rows[group, dim:]),
-                table.last_update_ms[group],
-                table.count[group],
+                chunk.ids,
+                _lists(chunk.rows[:, :dim]),
+                _lists(chunk.rows[:, dim:]),
+                chunk.last_update_ms,
+                chunk.count,
             ]
             writer.write_batch(pa.record_batch(columns, schema=_ROW_SCHEMA))
+            rows += len(chunk.ids)
+    return rows
 
 
 def _read_rows(files: fs.FileSystem, path: str, dim: int) -> Iterator[TableRows]:
     with files.open_input_file(path) as source:
-        for batch in pq.ParquetFile(source).iter_batches(_ROWS_PER_GROUP):
+        for batch in pq.ParquetFile(source).iter_batches(_ROWS_PER_BATCH):
             embedding = batch.column("embedding").flatten().to_numpy().reshape(-1, dim)
             state = batch.column("state").flatten().to_numpy().reshape(len(embedding), -1)
             yield TableRows(

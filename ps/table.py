@@ -1,16 +1,24 @@
-"""The embedding table: int64 ids to rows of float32, NumPy in and NumPy out, over the native `ps._core`.
+"""The embedding table: int64 ids to rows of floats, NumPy in and NumPy out, over the native `ps._core`.
 
 No two ids share a row. Every one of the 2^64 ids is allowed. All methods are thread-safe and release the GIL.
 `ps.reference.ReferenceTable` is the same in plain Python: the specification.
 """
 
 import secrets
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
 from ps import _core
-from ps.arrays import Bools, Float32, Int64, Uint32, check_array
-from ps.settings import TableSettings
+from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
+from ps.settings import RowFormat, TableSettings
+
+Items = tuple[Int64, Float32, Int64, Uint32]
+"""Rows: ids `int64[m]`, values `float32[m, row_floats]`, update times `int64[m]`, counts `uint32[m]`."""
+MOST_IDS: Final = 2**31 - 1
+"""In one call."""
+CUT_CHUNK_BYTES: Final = 8 << 20
 
 
 class EmbeddingTable:
@@ -25,18 +33,28 @@ class EmbeddingTable:
         seed: int,
         *,
         optimizer: bool = True,
+        rows: RowFormat = "float32",
         initial_capacity_rows: int = 1024,
         placement_seed: int | None = None,
+        threads: int = 1,
         portable: bool = False,
     ) -> None:
         """Make an empty table; `seed`, any integer, decides the initial rows.
 
         `optimizer=False`: rows carry no state, gradients are refused, touches are not listed (serving).
+        `rows`: how such a table keeps them; with an optimizer anything but float32 is a ValueError. Values go
+        in and out as float32, rounded to the nearest, ties to even; a row that was read and is assigned again
+        stays the same bits, and absent ids read as their exact initial values. float16: off by at most 2^-11
+        of a value, or 2^-25; beyond ±65,504 it becomes that. int8: integers from -127 to 127 times a float32
+        scale, the row's largest magnitude / 127; off by at most the largest / 254 (and 2^-14 of that), and a
+        row below 1.5e-36 reads as 0.
         `placement_seed` decides where rows lie, and no value; None: random, for an attacker who knew it could
-        choose ids that collide. `portable=True` never uses AVX2; the values are the same.
+        choose ids that collide. `threads`: so many work on one call, but on 4,096 ids each at least.
+        `portable=True` never uses AVX2; the values are the same.
         """
         self._core = _core.Table(
             dim=settings.dim,
+            format=getattr(_core.RowFormat, rows),
             initializer=getattr(_core.InitializerKind, settings.initializer.kind),
             scale=settings.initializer.scale,
             optimizer=getattr(_core.OptimizerKind, settings.optimizer.kind if optimizer else "none"),
@@ -44,6 +62,7 @@ class EmbeddingTable:
             seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
             placement_seed=secrets.randbits(64) if placement_seed is None else placement_seed,
             initial_capacity_rows=initial_capacity_rows,
+            threads=threads,
             portable=portable,
         )
         self.dim = settings.dim
@@ -55,7 +74,7 @@ class EmbeddingTable:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of memory the table takes, free slots and rows included."""
+        """Bytes of memory, free slots and rows included: within 2 % of what the process grew by."""
         return self._core.memory_bytes
 
     @property
@@ -69,7 +88,7 @@ class EmbeddingTable:
 
     def lookup(self, ids: Int64, out: Float32 | None = None) -> Float32:
         """Embeddings `float32[n, dim]` of `ids` `int64[n]`; an absent id reads as its initial value."""
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         if out is None:
             out = np.empty((len(ids), self.dim), np.float32)
         else:
@@ -77,13 +96,18 @@ class EmbeddingTable:
         self._core.lookup(ids, out)
         return out
 
+    def lookup_unique(self, ids: Int64) -> tuple[Int64, Int32, Float32]:
+        """`unique(ids)` and the embeddings of the distinct ids: `int64[u]`, `int32[n]`, `float32[u, dim]`."""
+        _check_ids(ids)
+        return self._core.lookup_unique(ids)
+
     def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0) -> None:
         """One optimizer step per distinct id of `int64[n]`, with the sum of its gradients `float32[n, dim]`.
 
         Absent ids get a row first. A row's update time becomes `ts_ms` unless it is later already; its count
         grows by 1. A NaN or infinite gradient, also in the sum: ValueError, nothing changed.
         """
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         check_array(grads, "grads", np.float32, (len(ids), self.dim))
         self._core.apply_gradients(ids, grads, ts_ms)
 
@@ -94,7 +118,7 @@ class EmbeddingTable:
         update time, one or `int64[n]`; `counts` `uint32[n]` stay as they are if None. NaN or infinite values:
         ValueError, nothing changed.
         """
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         width = self.row_floats if np.shape(rows)[1:] == (self.row_floats,) else self.dim
         check_array(rows, "rows", np.float32, (len(ids), width))
         times = ts_ms if isinstance(ts_ms, np.ndarray) else np.full(len(ids), ts_ms, np.int64)
@@ -107,34 +131,88 @@ class EmbeddingTable:
 
     def remove(self, ids: Int64) -> int:
         """Remove rows of `ids` `int64[n]`; how many there were. Their memory serves the next new rows."""
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         return self._core.remove(ids)
 
     def contains(self, ids: Int64) -> Bools:
         """Whether each of `ids` `int64[n]` has a row: `bool[n]`."""
-        check_array(ids, "ids", np.int64, (None,))
+        _check_ids(ids)
         out = np.empty(len(ids), np.bool_)
         self._core.contains(ids, out)
         return out
 
-    def items(self) -> tuple[Int64, Float32, Int64, Uint32]:
-        """A consistent copy, in no order: ids, rows, update times, counts.
+    def count(self, ids: Int64) -> Uint32:
+        """How often each of `ids` `int64[n]` was updated, up to 2^28 - 1: `uint32[n]`; 0 for an absent id."""
+        _check_ids(ids)
+        out = np.empty(len(ids), np.uint32)
+        self._core.count(ids, out)
+        return out
 
-        `int64[m]`, `float32[m, row_floats]`, `int64[m]`, `uint32[m]`. Each batch call is in it whole or
-        not at all. Changes wait until the copy is made, lookups go on.
+    def items(self) -> Items:
+        """A consistent copy, in no order. Each batch call is in it whole or not at all.
+
+        Changes wait until the copy is made, lookups go on. `cut` is for tables that are not small.
         """
         return self._core.items()
 
+    def cut(self, chunk_bytes: int = CUT_CHUNK_BYTES) -> Iterator[Items]:
+        """All rows as of this call, in chunks of about `chunk_bytes` and no order, while changes go on.
+
+        Each batch call is in it whole or not at all. It takes memory for rows that change before they were
+        read, not for all. ValueError when another cut is neither read to its end nor closed (`close()`).
+        """
+        most = max(1, chunk_bytes // (4 * self.row_floats))
+        return _chunks(self._core.cut(), most)
+
+    def mark(self) -> int:
+        """A mark at this moment, for `touched_since`; ValueError when there are two already."""
+        return self._core.mark()
+
+    def forget(self, mark: int) -> None:
+        """Give up a mark, so that nothing is listed for it any more; ValueError when there is none such."""
+        self._core.forget(mark)
+
+    def touched_since(self, mark: int, move: bool = True) -> Int64:
+        """Distinct ids inserted, changed or removed since `mark`: `int64[k]`, all of them.
+
+        `move`: the mark then is at this moment. ValueError when there is none such. Each id takes 16 bytes
+        per mark, or about 50 when it was removed, until the mark moves.
+        """
+        return self._core.touched_since(mark, move)
+
     def touched(self, clear: bool = True) -> Int64:
-        """Distinct ids inserted, changed or removed since the last clear: `int64[k]`, all of them."""
-        return self._core.touched(clear)
+        """`touched_since` the mark that every table has from its beginning, for the one consumer of most."""
+        return self._core.touched_since(0, clear)
 
     def clone(self) -> "EmbeddingTable":
-        """A consistent copy that goes its own way, touched ids included."""
+        """A consistent copy that goes its own way, marks and touched ids included."""
         copy = object.__new__(EmbeddingTable)
         copy._core = self._core.clone()
         copy.dim = self.dim
         return copy
+
+
+def unique(ids: Int64) -> tuple[Int64, Int32]:
+    """The distinct ones of `ids` `int64[n]`, in the order they first come, and where each id is among them.
+
+    `int64[u]`, `int32[n]`: `distinct[positions]` is `ids`. By hashing: `numpy.unique` sorts.
+    """
+    _check_ids(ids)
+    return _core.unique(ids)
+
+
+def _check_ids(ids: Int64) -> None:
+    check_array(ids, "ids", np.int64, (None,))
+    if len(ids) > MOST_IDS:
+        raise ValueError(f"ids: at most {MOST_IDS:,} in one call, not {len(ids):,}")
+
+
+def _chunks(cut: _core.Cut, most: int) -> Iterator[Items]:
+    try:
+        while len((chunk := cut.next(most))[0]):
+            yield chunk
+    finally:
+        cut.close()
 
 
 def _constants(settings: TableSettings) -> _core.OptimizerConstants:

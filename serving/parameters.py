@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ps.arrays import Float32
-from ps.settings import TableSettings
+from ps.settings import RowFormat, TableSettings
 from ps.updates import DenseReference, Update, UpdateError
 from serving.dense import Dense, DenseVersion
 from serving.progress import ShardProgress
@@ -51,13 +51,16 @@ class Parameters:
         settings: Mapping[str, TableSettings],
         seed: int,
         initial_dense: Mapping[str, Float32],
+        rows: RowFormat = "float32",
     ) -> None:
         """Go on from what `state_dir` holds, if it is of the same tables and seed; else from nothing.
 
-        Raises StoreError when the directory can't be used.
+        `rows`: how memory keeps them; the disk has float32, so the next start may choose another. Raises
+        StoreError when the directory can't be used.
         """
         self._settings = settings
         self._seed = seed
+        self._rows: RowFormat = rows
         self._initial_dense = initial_dense
         self._state_dir = state_dir
         self._lock = threading.Lock()
@@ -155,7 +158,7 @@ class Parameters:
         return Frozen(tables, dense.current)
 
     def _read(self, store: Store, contents: Contents) -> tuple[Tables, Dense]:
-        tables, dense = Tables.empty(self._settings, self._seed), Dense(self._initial_dense)
+        tables, dense = self._empty()
         for name, ids, rows in store.rows():
             tables.assign(name, ids, rows)
         for shard, file in contents.dense.items():
@@ -167,11 +170,14 @@ class Parameters:
                 dense.replace(shard, file.reference.version, file.tensors)
         return tables, dense
 
+    def _empty(self) -> tuple[Tables, Dense]:
+        return Tables.empty(self._settings, self._seed, self._rows), Dense(self._initial_dense)
+
     def _begin(self, source: str | None) -> None:
         """Start from nothing."""
         self.store.begin({**self._identity, "source": source})
         self._source = source
-        self.tables, self.dense = Tables.empty(self._settings, self._seed), Dense(self._initial_dense)
+        self.tables, self.dense = self._empty()
         self.progress, self.offsets, self.wanted_dense = {}, {}, {}
         shutil.rmtree(self._frozen_dir, ignore_errors=True)
         self.frozen = None

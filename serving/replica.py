@@ -64,7 +64,7 @@ def run_replica(
     tf.config.threading.set_inter_op_parallelism_threads(1)
     updates = UpdatesSource(bootstrap, kafka_client, updates_topic, shards)
     scorer = Scorer(schema, model, tables, seed)
-    parameters = Parameters(state_dir, tables, seed, scorer.initial_dense())
+    parameters = Parameters(state_dir, tables, seed, scorer.initial_dense(), serving.rows)
     serve(index, address, schema, scorer, parameters, updates, serving)
 
 

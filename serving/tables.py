@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ps.arrays import Float32, Int64
-from ps.settings import TableSettings
+from ps.settings import RowFormat, TableSettings
 from ps.shard import table_seed
 from ps.table import EmbeddingTable
 from ps.updates import Update, UpdateError
@@ -16,10 +16,13 @@ class Tables:
         self._tables = dict(tables)
 
     @classmethod
-    def empty(cls, settings: Mapping[str, TableSettings], seed: int) -> "Tables":
+    def empty(cls, settings: Mapping[str, TableSettings], seed: int, rows: RowFormat = "float32") -> "Tables":
         """No rows: every id reads as its initial value, the same as on the shards."""
         return cls(
-            {name: EmbeddingTable(s, table_seed(seed, name), optimizer=False) for name, s in settings.items()}
+            {
+                name: EmbeddingTable(s, table_seed(seed, name), optimizer=False, rows=rows)
+                for name, s in settings.items()
+            }
         )
 
     def lookup(self, ids: Mapping[str, Int64]) -> dict[str, Float32]:

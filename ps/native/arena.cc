@@ -48,6 +48,7 @@ void Arena::free(void* memory, size_t bytes) {
       blocks_, [start](const Block& b) { return start >= b.memory && start < b.memory + kBlockBytes; });
   const size_t first = static_cast<size_t>(start - block->memory) / kGranuleBytes;
   block->used &= ~(run_of_ones(granules_for(bytes)) << first);
+  if (!block->huge) discard_pages(start, granules_for(bytes) * kGranuleBytes);
   if (block->used) return;
   release_pages(block->memory, kBlockBytes);
   blocks_.erase(block);

@@ -27,19 +27,38 @@ std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::ve
   return probes;
 }
 
+FirstPositions::FirstPositions(const std::vector<uint64_t>& hashes)
+    : hashes_(hashes), mask_(std::bit_ceil(2 * hashes.size() + 1) - 1), positions_(mask_ + 1, kNone) {}
+
+uint32_t FirstPositions::of(uint32_t position) {
+  size_t slot = hashes_[position] & mask_;
+  while (positions_[slot] != kNone && hashes_[positions_[slot]] != hashes_[position]) {
+    slot = (slot + 1) & mask_;
+  }
+  if (positions_[slot] == kNone) positions_[slot] = position;
+  return positions_[slot];
+}
+
+UniqueIds::UniqueIds(const int64_t* of, const std::vector<uint64_t>& hashes_of) : inverse(hashes_of.size()) {
+  FirstPositions firsts(hashes_of);
+  for (uint32_t i = 0; i < hashes_of.size(); ++i) {
+    const uint32_t first = firsts.of(i);
+    if (first == i) {
+      inverse[i] = static_cast<int32_t>(ids.size());
+      ids.push_back(of[i]);
+      hashes.push_back(hashes_of[i]);
+    } else {
+      inverse[i] = inverse[first];
+    }
+  }
+}
+
 SummedGradients::SummedGradients(const std::vector<uint64_t>& hashes, const float* gradients, size_t dim)
     : gradients_(gradients), dim_(dim) {
-  const size_t n = hashes.size();
-  const size_t mask = std::bit_ceil(2 * n + 1) - 1;
-  std::vector<uint32_t> first_at(mask + 1, kNone);
-  for (size_t i = 0; i < n; ++i) {
-    size_t slot = hashes[i] & mask;
-    while (first_at[slot] != kNone && hashes[first_at[slot]] != hashes[i]) slot = (slot + 1) & mask;
-    if (first_at[slot] == kNone) {
-      first_at[slot] = static_cast<uint32_t>(i);
-    } else {
-      add(first_at[slot], i, n);
-    }
+  FirstPositions firsts(hashes);
+  for (uint32_t i = 0; i < hashes.size(); ++i) {
+    const uint32_t first = firsts.of(i);
+    if (first != i) add(first, i, hashes.size());
   }
 }
 

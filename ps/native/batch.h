@@ -24,6 +24,31 @@ std::vector<uint64_t> hash_all(const int64_t* ids, size_t n, uint64_t seed);
 // (may be empty: none).
 std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::vector<bool>& skip);
 
+// Finds repeats in a batch: an open-addressed set of positions.
+class FirstPositions {
+ public:
+  explicit FirstPositions(const std::vector<uint64_t>& hashes);
+
+  // The lowest position with the hash of `position`; all below must have been asked for.
+  uint32_t of(uint32_t position);
+
+ private:
+  static constexpr uint32_t kNone = 0xffffffff;
+
+  const std::vector<uint64_t>& hashes_;
+  size_t mask_;
+  std::vector<uint32_t> positions_;
+};
+
+// The distinct ids of a batch, in the order of their first positions.
+struct UniqueIds {
+  UniqueIds(const int64_t* of, const std::vector<uint64_t>& hashes_of);
+
+  std::vector<int64_t> ids;
+  std::vector<uint64_t> hashes;
+  std::vector<int32_t> inverse;  // where each id of the batch is among them
+};
+
 // Gradients with those of repeated ids added up, in the caller's order, at the id's first position.
 class SummedGradients {
  public:

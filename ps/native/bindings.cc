@@ -5,6 +5,7 @@
 #include <nanobind/stl/unique_ptr.h>
 
 #include <memory>
+#include <random>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -21,6 +22,7 @@ using Ids = nb::ndarray<const int64_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb:
 using Counts = nb::ndarray<const uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Rows = nb::ndarray<const float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using RowsOut = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using CountsOut = nb::ndarray<uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using BoolsOut = nb::ndarray<bool, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <class T>
@@ -37,32 +39,56 @@ Array into_array(std::vector<T>&& values, std::initializer_list<size_t> shape) {
   return Array(data, shape, owner);
 }
 
-TableConfig config(size_t dim, InitializerKind initializer, float scale, OptimizerKind optimizer,
-                   const OptimizerConstants& constants, uint64_t seed, uint64_t placement_seed,
-                   size_t initial_capacity_rows, bool portable) {
-  return {dim,     initializer, scale, optimizer, constants, seed, placement_seed, initial_capacity_rows,
-          portable};
+TableConfig config(size_t dim, RowFormat format, InitializerKind initializer, float scale,
+                   OptimizerKind optimizer, const OptimizerConstants& constants, uint64_t seed,
+                   uint64_t placement_seed, size_t initial_capacity_rows, size_t threads, bool portable) {
+  return {dim,  format,         initializer,           scale,   optimizer, constants,
+          seed, placement_seed, initial_capacity_rows, threads, portable};
 }
 
-std::tuple<Vector<int64_t>, Matrix<float>, Vector<int64_t>, Vector<uint32_t>> items(const Table& table) {
-  Items all;
-  {
-    nb::gil_scoped_release release;
-    all = table.items();
-  }
+// What `work` returns, made without the GIL.
+template <class Work>
+auto released(Work work) {
+  nb::gil_scoped_release release;
+  return work();
+}
+
+using UniqueArrays = std::tuple<Vector<int64_t>, Vector<int32_t>>;
+
+UniqueArrays into_arrays(UniqueIds&& unique) {
+  const size_t u = unique.ids.size(), n = unique.inverse.size();
+  return {into_array<Vector<int64_t>>(std::move(unique.ids), {u}),
+          into_array<Vector<int32_t>>(std::move(unique.inverse), {n})};
+}
+
+UniqueArrays unique(const Ids& ids) {
+  // Random, for an attacker who knew it could choose ids that collide. The result does not depend on it.
+  static const uint64_t seed = std::random_device()() * uint64_t{0x100000001};
+  return into_arrays(released([&] { return UniqueIds(ids.data(), hash_all(ids.data(), ids.size(), seed)); }));
+}
+
+std::tuple<Vector<int64_t>, Vector<int32_t>, Matrix<float>> lookup_unique(const Table& table,
+                                                                          const Ids& ids) {
+  UniqueRows found = released([&] { return table.lookup_unique(ids.data(), ids.size()); });
+  const size_t u = found.unique.ids.size();
+  float* rows = found.rows.get();
+  nb::capsule owner(found.rows.release(), [](void* p) noexcept { delete[] static_cast<float*>(p); });
+  return std::tuple_cat(into_arrays(std::move(found.unique)),
+                        std::tuple(Matrix<float>(rows, {u, table.dim()}, owner)));
+}
+
+using ItemArrays = std::tuple<Vector<int64_t>, Matrix<float>, Vector<int64_t>, Vector<uint32_t>>;
+
+ItemArrays into_arrays(Items&& all, size_t row_floats) {
   const size_t n = all.ids.size();
   return {into_array<Vector<int64_t>>(std::move(all.ids), {n}),
-          into_array<Matrix<float>>(std::move(all.rows), {n, table.row_floats()}),
+          into_array<Matrix<float>>(std::move(all.rows), {n, row_floats}),
           into_array<Vector<int64_t>>(std::move(all.last_update_ms), {n}),
           into_array<Vector<uint32_t>>(std::move(all.counts), {n})};
 }
 
-Vector<int64_t> touched(Table& table, bool clear) {
-  std::vector<int64_t> ids;
-  {
-    nb::gil_scoped_release release;
-    ids = table.touched(clear);
-  }
+Vector<int64_t> touched_since(Table& table, unsigned mark, bool move) {
+  std::vector<int64_t> ids = released([&] { return table.touched_since(mark, move); });
   const size_t n = ids.size();
   return into_array<Vector<int64_t>>(std::move(ids), {n});
 }
@@ -86,28 +112,43 @@ NB_MODULE(_core, m) {
       .value("adagrad", OptimizerKind::kAdagrad)
       .value("adam", OptimizerKind::kAdam);
 
+  nb::enum_<RowFormat>(m, "RowFormat")
+      .value("float32", RowFormat::kFloat32)
+      .value("float16", RowFormat::kFloat16)
+      .value("int8", RowFormat::kInt8);
+
   nb::class_<OptimizerConstants>(m, "OptimizerConstants")
       .def(nb::init<float, float, float, float, float, float>(), "learning_rate"_a, "initial_accumulator"_a,
            "beta_1"_a, "beta_2"_a, "epsilon"_a, "l2"_a);
 
   const auto release = nb::call_guard<nb::gil_scoped_release>();
+  nb::class_<Cut>(m, "Cut")
+      .def(
+          "next",
+          [](Cut& cut, size_t most) {
+            return into_arrays(released([&] { return cut.next(most); }), cut.row_floats());
+          },
+          "most"_a)
+      .def("close", &Cut::close, release);
+
   nb::class_<Table>(m, "Table")
       .def(
           "__init__",
-          [](Table* self, size_t dim, InitializerKind initializer, float scale, OptimizerKind optimizer,
-             const OptimizerConstants& constants, uint64_t seed, uint64_t placement_seed,
-             size_t initial_capacity_rows, bool portable) {
-            new (self) Table(config(dim, initializer, scale, optimizer, constants, seed, placement_seed,
-                                    initial_capacity_rows, portable));
+          [](Table* self, size_t dim, RowFormat format, InitializerKind initializer, float scale,
+             OptimizerKind optimizer, const OptimizerConstants& constants, uint64_t seed,
+             uint64_t placement_seed, size_t initial_capacity_rows, size_t threads, bool portable) {
+            new (self) Table(config(dim, format, initializer, scale, optimizer, constants, seed,
+                                    placement_seed, initial_capacity_rows, threads, portable));
           },
-          nb::kw_only(), "dim"_a, "initializer"_a, "scale"_a, "optimizer"_a, "constants"_a, "seed"_a,
-          "placement_seed"_a, "initial_capacity_rows"_a, "portable"_a)
+          nb::kw_only(), "dim"_a, "format"_a, "initializer"_a, "scale"_a, "optimizer"_a, "constants"_a,
+          "seed"_a, "placement_seed"_a, "initial_capacity_rows"_a, "threads"_a, "portable"_a)
       .def(
           "lookup",
           [](const Table& t, const Ids& ids, const RowsOut& out) {
             t.lookup(ids.data(), ids.size(), out.data());
           },
           "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def("lookup_unique", &lookup_unique, "ids"_a.noconvert())
       .def(
           "apply_gradients",
           [](Table& t, const Ids& ids, const Rows& gradients, int64_t ts_ms) {
@@ -131,13 +172,24 @@ NB_MODULE(_core, m) {
             t.contains(ids.data(), ids.size(), out.data());
           },
           "ids"_a.noconvert(), "out"_a.noconvert(), release)
-      .def("items", &items)
-      .def("touched", &touched, "clear"_a)
+      .def(
+          "count",
+          [](const Table& t, const Ids& ids, const CountsOut& out) {
+            t.count(ids.data(), ids.size(), out.data());
+          },
+          "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def("items",
+           [](const Table& t) { return into_arrays(released([&] { return t.items(); }), t.row_floats()); })
+      .def("cut", &Table::cut, nb::keep_alive<0, 1>(), release)
+      .def("mark", &Table::mark, release)
+      .def("forget", &Table::forget, "mark"_a, release)
+      .def("touched_since", &touched_since, "mark"_a, "move"_a)
       .def("clone", &Table::clone, release)
       .def("__len__", &Table::size, release)
       .def_prop_ro("row_floats", &Table::row_floats)
       .def_prop_ro("capacity", &Table::capacity, release)
       .def_prop_ro("memory_bytes", &Table::memory_bytes, release);
 
+  m.def("unique", &unique, "ids"_a.noconvert());
   m.def("mix", &mix, "key"_a, "seed"_a);
 }

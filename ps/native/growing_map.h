@@ -36,6 +36,13 @@ class GrowingMap {
     for (const Piece& p : pieces_) p.map->for_each(visit);
   }
 
+  size_t pieces() const { return pieces_.size(); }
+  // Keys of one piece. They stay there, or go to a piece of a higher number.
+  template <class Visit>
+  void for_each_of(size_t piece, Visit&& visit) const {
+    pieces_[piece].map->for_each(visit);
+  }
+
   // Changes whenever a piece is rebuilt: pointers to buckets taken before are void.
   uint64_t version() const { return version_; }
   size_t size() const;

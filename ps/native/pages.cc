@@ -45,6 +45,8 @@ void ask_for_huge_pages(std::byte* start, size_t bytes) {
   if (system_gives_huge_pages()) madvise(start, bytes, MADV_HUGEPAGE);
 }
 
+void discard_pages(std::byte* start, size_t bytes) { madvise(start, bytes, MADV_DONTNEED); }
+
 void release_pages(std::byte* start, size_t bytes) { munmap(start, bytes); }
 
 }  // namespace freshet

@@ -21,6 +21,8 @@ std::byte* reserve_pages(size_t bytes);
 void commit_pages(std::byte* start, size_t bytes);
 // No effect where the system has none.
 void ask_for_huge_pages(std::byte* start, size_t bytes);
+// Gives its memory back until it is touched again; its contents are lost.
+void discard_pages(std::byte* start, size_t bytes);
 void release_pages(std::byte* start, size_t bytes);
 
 }  // namespace freshet

@@ -6,7 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "batch.h"
 #include "prefetch.h"
@@ -26,8 +26,13 @@ namespace freshet {
 template <Access kAccess, class Prefetch, class Visit>
 class Pipeline {
  public:
-  Pipeline(const Segments& segments, const std::vector<Probe>& probes, Prefetch prefetch, Visit visit)
+  Pipeline(const Segments& segments, std::span<const Probe> probes, Prefetch prefetch, Visit visit)
       : segments_(segments), probes_(probes), prefetch_(prefetch), visit_(visit), locks_(segments) {}
+
+  // Before `run`, which takes all the others.
+  void lock_first() {
+    if (!probes_.empty()) locks_.acquire(segment_of(probes_[0].hash));
+  }
 
   void run() {
     size_t blocks = 0;
@@ -62,7 +67,7 @@ class Pipeline {
   // The position after the block.
   size_t enter(Block& block, size_t at) {
     const size_t s = segment_of(probes_[at].hash);
-    if (at == 0 || segment_of(probes_[at - 1].hash) != s) locks_.acquire(s);
+    if (at > 0 && segment_of(probes_[at - 1].hash) != s) locks_.acquire(s);
     const size_t most = std::min(probes_.size(), at + kBlock);
     size_t end = at + 1;
     while (end < most && segment_of(probes_[end].hash) == s) ++end;
@@ -134,7 +139,7 @@ class Pipeline {
   }
 
   const Segments& segments_;
-  const std::vector<Probe>& probes_;
+  std::span<const Probe> probes_;
   Prefetch prefetch_;
   Visit visit_;
   SegmentLocks<kAccess> locks_;

@@ -23,8 +23,13 @@ size_t huge_part(size_t rows, size_t row_bytes) {
   return bytes <= kSmallPageBytes ? 0 : round_up(bytes - kSmallPageBytes, kHugePageBytes);
 }
 
-size_t small_part(size_t first_row, size_t rows, size_t row_bytes) {
-  return (first_row + rows) * row_bytes <= kSmallPageBytes ? round_up(rows * row_bytes, kPageBytes) : 0;
+// Bytes on small pages of a slab whose first `used_bytes` are used: all pages that these touch. Full slabs
+// are many and share the pages at their ends.
+size_t small_part(size_t start, size_t used_bytes, size_t slab_bytes) {
+  const size_t touched = round_up(start + used_bytes, kPageBytes) - start / kPageBytes * kPageBytes;
+  const size_t bytes = used_bytes == slab_bytes ? slab_bytes : touched;
+  if (!system_gives_huge_pages()) return bytes;
+  return std::min(bytes, kSmallPageBytes - std::min(start, kSmallPageBytes));
 }
 
 // Memory for the rows from `from` to `to`.
@@ -40,25 +45,23 @@ void commit_rows(void* base, size_t from, size_t to, size_t row_bytes) {
 
 }  // namespace
 
-RowSpace::RowSpace(size_t row_floats)
-    : row_floats_(row_floats), rows_per_slab_(kSlabBytes / (row_floats * sizeof(float))) {
-  const size_t row_bytes = row_floats_ * sizeof(float);
+RowSpace::RowSpace(size_t row_bytes) : row_bytes_(row_bytes), rows_per_slab_(kSlabBytes / row_bytes) {
   for (size_t bytes = 2 * physical_memory_bytes(); bytes >= kFewestReservedBytes; bytes /= 2) {
     most_rows_ = std::min(kMostRows, bytes / row_bytes);
-    std::byte* values = reserve_pages(span_bytes(most_rows_, row_bytes));
-    std::byte* meta = values ? reserve_pages(span_bytes(most_rows_, sizeof(RowMeta))) : nullptr;
+    std::byte* rows = reserve_pages(span_bytes(most_rows_, row_bytes));
+    std::byte* meta = rows ? reserve_pages(span_bytes(most_rows_, sizeof(RowMeta))) : nullptr;
     if (meta) {
-      values_ = reinterpret_cast<float*>(values);
+      rows_ = rows;
       meta_ = reinterpret_cast<RowMeta*>(meta);
       return;
     }
-    if (values) release_pages(values, span_bytes(most_rows_, row_bytes));
+    if (rows) release_pages(rows, span_bytes(most_rows_, row_bytes));
   }
   throw std::bad_alloc();
 }
 
 RowSpace::~RowSpace() {
-  release_pages(reinterpret_cast<std::byte*>(values_), span_bytes(most_rows_, row_floats_ * sizeof(float)));
+  release_pages(rows_, span_bytes(most_rows_, row_bytes_));
   release_pages(reinterpret_cast<std::byte*>(meta_), span_bytes(most_rows_, sizeof(RowMeta)));
 }
 
@@ -79,9 +82,9 @@ void RowSpace::take_as(const RowSpace& other) {
 void RowSpace::commit(size_t rows) {
   if (rows <= committed_rows_) return;
   if (rows > most_rows_) throw std::bad_alloc();
-  const size_t ahead = kCommitBytes / (row_floats_ * sizeof(float));
+  const size_t ahead = kCommitBytes / row_bytes_;
   const size_t target = std::min(most_rows_, std::max(rows, committed_rows_ + ahead));
-  commit_rows(values_, committed_rows_, target, row_floats_ * sizeof(float));
+  commit_rows(rows_, committed_rows_, target, row_bytes_);
   commit_rows(meta_, committed_rows_, target, sizeof(RowMeta));
   committed_rows_ = target;
 }
@@ -89,15 +92,14 @@ void RowSpace::commit(size_t rows) {
 size_t RowSpace::huge_bytes() const {
   if (!system_gives_huge_pages()) return 0;
   const size_t rows = taken_rows_;
-  return huge_part(rows, row_floats_ * sizeof(float)) + huge_part(rows, sizeof(RowMeta));
+  return huge_part(rows, row_bytes_) + huge_part(rows, sizeof(RowMeta));
 }
 
 size_t RowSpace::small_page_bytes(uint32_t slab, size_t rows) const {
-  const size_t row_bytes = row_floats_ * sizeof(float);
-  if (!system_gives_huge_pages()) {
-    return round_up(rows * row_bytes, kPageBytes) + round_up(rows * sizeof(RowMeta), kPageBytes);
-  }
-  return small_part(slab, rows, row_bytes) + small_part(slab, rows, sizeof(RowMeta));
+  const auto part = [&](size_t bytes) {
+    return small_part(slab * bytes, rows * bytes, rows_per_slab_ * bytes);
+  };
+  return part(row_bytes_) + part(sizeof(RowMeta));
 }
 
 }  // namespace freshet

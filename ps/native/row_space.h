@@ -8,7 +8,7 @@
 
 namespace freshet {
 
-// What is known about a row beside its floats: 12 bytes, so that it adds little to a short row.
+// What is known about a row beside its values: 12 bytes, so that it adds little to a short row.
 class RowMeta {
  public:
   int64_t last_update_ms() const { return static_cast<int64_t>(uint64_t{time_high_} << 32 | time_low_); }
@@ -17,20 +17,32 @@ class RowMeta {
     time_high_ = static_cast<uint32_t>(static_cast<uint64_t>(ts_ms) >> 32);
   }
   // Steps of the optimizer; stays at kMaxCount.
-  uint32_t count() const { return count_and_mark_ & kMaxCount; }
+  uint32_t count() const { return count_and_flags_ & kMaxCount; }
   void set_count(uint32_t count) {
-    count_and_mark_ = (count_and_mark_ & ~kMaxCount) | (count < kMaxCount ? count : kMaxCount);
+    count_and_flags_ = (count_and_flags_ & ~kMaxCount) | (count < kMaxCount ? count : kMaxCount);
   }
-  // Whether the row is listed as touched.
-  bool marked() const { return count_and_mark_ & ~kMaxCount; }
-  void set_marked(bool marked) { count_and_mark_ = count() | (marked ? ~kMaxCount : 0); }
+  // Bit m: the row is listed as touched since mark m.
+  uint32_t listed() const { return count_and_flags_ >> kCountBits & kAllMarks; }
+  void set_listed(uint32_t marks) {
+    count_and_flags_ = (count_and_flags_ & ~(kAllMarks << kCountBits)) | marks << kCountBits;
+  }
+  // What it means changes with every cut (PendingCut).
+  bool cut_bit() const { return count_and_flags_ >> (kCountBits + kMarks); }
+  void set_cut_bit(bool bit) {
+    constexpr uint32_t kBit = 1u << (kCountBits + kMarks);
+    count_and_flags_ = bit ? count_and_flags_ | kBit : count_and_flags_ & ~kBit;
+  }
 
-  static constexpr uint32_t kMaxCount = 0x7fffffff;
+  static constexpr unsigned kMarks = 3;
+  static constexpr unsigned kCountBits = 31 - kMarks;
+  static constexpr uint32_t kMaxCount = (1u << kCountBits) - 1;
 
  private:
+  static constexpr uint32_t kAllMarks = (1u << kMarks) - 1;
+
   uint32_t time_low_;
   uint32_t time_high_;
-  uint32_t count_and_mark_;
+  uint32_t count_and_flags_;
 };
 static_assert(sizeof(RowMeta) == 12);
 
@@ -41,7 +53,7 @@ static_assert(sizeof(RowMeta) == 12);
 // thread-safe.
 class RowSpace {
  public:
-  explicit RowSpace(size_t row_floats);
+  explicit RowSpace(size_t row_bytes);
   ~RowSpace();
   RowSpace(const RowSpace&) = delete;
   RowSpace& operator=(const RowSpace&) = delete;
@@ -51,9 +63,9 @@ class RowSpace {
   // Makes this space, which must be empty, have the slabs that `other` has; contents are not copied.
   void take_as(const RowSpace& other);
 
-  float* values(uint32_t row) const { return values_ + size_t{row} * row_floats_; }
+  std::byte* at(uint32_t row) const { return rows_ + size_t{row} * row_bytes_; }
   RowMeta& meta(uint32_t row) const { return meta_[row]; }
-  size_t row_floats() const { return row_floats_; }
+  size_t row_bytes() const { return row_bytes_; }
   size_t rows_per_slab() const { return rows_per_slab_; }
 
   // Bytes that huge pages take whole, and bytes of small pages that hold the first `rows` rows of this slab.
@@ -63,13 +75,13 @@ class RowSpace {
  private:
   void commit(size_t rows);
 
-  size_t row_floats_;
+  size_t row_bytes_;
   size_t rows_per_slab_;
   size_t most_rows_;
   std::mutex mutex_;
   std::atomic<size_t> taken_rows_ = 0;
   size_t committed_rows_ = 0;
-  float* values_;
+  std::byte* rows_;
   RowMeta* meta_;
 };
 

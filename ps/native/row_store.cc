@@ -12,7 +12,7 @@ RowStore::RowStore(const RowStore& other, RowSpace& space)
       rows_in_last_slab_(other.rows_in_last_slab_),
       slabs_(other.slabs_) {
   for (size_t s = 0; s < slabs_.size(); ++s) {
-    std::copy_n(other.values(slabs_[s]), used_rows(s) * space_.row_floats(), values(slabs_[s]));
+    std::copy_n(other.at(slabs_[s]), used_rows(s) * space_.row_bytes(), at(slabs_[s]));
     std::copy_n(&other.meta(slabs_[s]), used_rows(s), &meta(slabs_[s]));
   }
 }
@@ -20,7 +20,7 @@ RowStore::RowStore(const RowStore& other, RowSpace& space)
 uint32_t RowStore::allocate() {
   uint32_t row = first_free_;
   if (row != kNoFreeRow) {
-    std::memcpy(&first_free_, values(row), sizeof(first_free_));
+    std::memcpy(&first_free_, at(row), sizeof(first_free_));
   } else {
     if (slabs_.empty() || rows_in_last_slab_ == room(slabs_.size() - 1)) {
       if (slabs_.size() == slabs_.capacity()) slabs_.reserve(2 * slabs_.size() + 1);
@@ -34,7 +34,7 @@ uint32_t RowStore::allocate() {
 }
 
 void RowStore::free(uint32_t row) {
-  std::memcpy(values(row), &first_free_, sizeof(first_free_));
+  std::memcpy(at(row), &first_free_, sizeof(first_free_));
   first_free_ = row;
 }
 

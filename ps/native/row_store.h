@@ -25,11 +25,14 @@ class RowStore {
   RowStore(const RowStore&) = delete;
   RowStore& operator=(const RowStore&) = delete;
 
-  // Floats are undefined, metadata is zero. Throws std::bad_alloc.
+  // Values are undefined, metadata is zero. Throws std::bad_alloc.
   uint32_t allocate();
   void free(uint32_t row);
 
-  float* values(uint32_t row) const { return space_.values(row); }
+  size_t row_bytes() const { return space_.row_bytes(); }
+  std::byte* at(uint32_t row) const { return space_.at(row); }
+  // Of a table of float32.
+  float* values(uint32_t row) const { return reinterpret_cast<float*>(at(row)); }
   RowMeta& meta(uint32_t row) const { return space_.meta(row); }
   size_t small_page_bytes() const;
 

@@ -2,8 +2,13 @@
 
 namespace freshet {
 
-uint32_t Segment::insert(int64_t id, uint64_t hash, const Initializer& initializer,
-                         const Optimizer& optimizer, size_t dim) {
+Segment::Segment(const Segment& other, Arena& arena, RowSpace& space)
+    : map(other.map, arena), rows(other.rows, space), touched(other.touched), cut(other.cut.settled()) {
+  if (!other.cut.pending()) return;
+  map.for_each([this](uint64_t, uint32_t row) { cut.settle(rows.meta(row)); });
+}
+
+uint32_t Segment::insert(uint64_t hash) {
   const uint32_t row = rows.allocate();
   try {
     map.insert(hash, row);
@@ -11,16 +16,16 @@ uint32_t Segment::insert(int64_t id, uint64_t hash, const Initializer& initializ
     rows.free(row);
     throw;
   }
-  float* values = rows.values(row);
-  initializer.fill(id, values);
-  optimizer.initialize_state(values + dim);
+  cut.settle(rows.meta(row));
   return row;
 }
 
 bool Segment::remove(int64_t id, uint64_t hash, bool track_touched) {
-  const uint32_t row = map.erase(hash);
+  const uint32_t row = map.find(hash);
   if (row == kNoRow) return false;
+  cut.preserve(hash, row, rows);
   if (track_touched) touched.remove(id);
+  map.erase(hash);
   rows.free(row);
   return true;
 }

@@ -5,8 +5,7 @@
 
 #include "arena.h"
 #include "growing_map.h"
-#include "initializer.h"
-#include "optimizers.h"
+#include "pending_cut.h"
 #include "row_store.h"
 #include "touched_set.h"
 
@@ -17,22 +16,21 @@ namespace freshet {
 struct Segment {
   Segment(uint64_t seed, size_t expected_keys, Arena& arena, RowSpace& space, double first_slab)
       : map(seed, expected_keys, arena), rows(space, first_slab) {}
-  Segment(const Segment& other, Arena& arena, RowSpace& space)
-      : map(other.map, arena), rows(other.rows, space), touched(other.touched) {}
+  Segment(const Segment& other, Arena& arena, RowSpace& space);
 
-  // The row of an absent `id`, with its initial value and state.
-  uint32_t insert(int64_t id, uint64_t hash, const Initializer& initializer, const Optimizer& optimizer,
-                  size_t dim);
+  // The row of an absent key; its values are undefined.
+  uint32_t insert(uint64_t hash);
   // False when it was absent.
   bool remove(int64_t id, uint64_t hash, bool track_touched);
   size_t small_page_bytes() const {
-    return map.small_page_bytes() + rows.small_page_bytes() + touched.bytes();
+    return map.small_page_bytes() + rows.small_page_bytes() + touched.bytes() + cut.bytes();
   }
 
   mutable std::shared_mutex mutex;
   GrowingMap map;
   RowStore rows;
-  TouchedSet touched;
+  TouchedSets touched;
+  PendingCut cut;
 };
 
 }  // namespace freshet

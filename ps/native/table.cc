@@ -1,6 +1,7 @@
 #include "table.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
@@ -11,19 +12,19 @@ namespace freshet {
 namespace {
 
 // What a lookup reads of a row, and where it will write.
-auto prefetch_lookup(size_t dim, const float* out) {
-  return [ bytes = dim * sizeof(float), dim, out ](const Segment& segment, const Probe& probe, uint32_t row)
+auto prefetch_lookup(size_t bytes, size_t dim, const float* out) {
+  return [ bytes, dim, out ](const Segment& segment, const Probe& probe, uint32_t row)
       __attribute__((always_inline)) {
-    prefetch(segment.rows.values(row), bytes);
-    prefetch(out + probe.position * dim, bytes);
+    prefetch(segment.rows.at(row), bytes);
+    prefetch(out + probe.position * dim, dim * sizeof(float));
   };
 }
 
 // What a change writes of a row, and the caller's floats that it reads.
-auto prefetch_change(size_t row_floats, const float* in, size_t width) {
-  return [ bytes = row_floats * sizeof(float), in,
-           width ](const Segment& segment, const Probe& probe, uint32_t row) __attribute__((always_inline)) {
-    prefetch(segment.rows.values(row), bytes);
+auto prefetch_change(size_t row_bytes, const float* in, size_t width) {
+  return [ row_bytes, in, width ](const Segment& segment, const Probe& probe, uint32_t row)
+      __attribute__((always_inline)) {
+    prefetch(segment.rows.at(row), row_bytes);
     prefetch(&segment.rows.meta(row));
     prefetch(in + probe.position * width, width * sizeof(float));
   };
@@ -32,10 +33,19 @@ auto prefetch_change(size_t row_floats, const float* in, size_t width) {
 // A removed row's first bytes become a link of the free list.
 constexpr auto kPrefetchLink =
     [](const Segment& segment, const Probe&, uint32_t row) __attribute__((always_inline)) {
-  prefetch(segment.rows.values(row));
+  prefetch(segment.rows.at(row));
+};
+
+constexpr auto kPrefetchMeta =
+    [](const Segment& segment, const Probe&, uint32_t row) __attribute__((always_inline)) {
+  prefetch(&segment.rows.meta(row));
 };
 
 constexpr auto kNoPrefetch = [](const Segment&, const Probe&, uint32_t) {};
+
+void check_mark(const Segment& segment, unsigned mark) {
+  if (!segment.touched.uses(mark)) throw std::invalid_argument("this table has no such mark");
+}
 
 void copy_floats(float* out, const float* in, size_t n) {
   if (n == 16) {
@@ -51,7 +61,10 @@ Table::Table(const TableConfig& config)
     : config_(config),
       initializer_(config.initializer, config.scale, config.seed, config.dim, config.portable),
       optimizer_(config.optimizer, config.constants, config.dim, config.portable),
-      space_(row_floats()) {
+      codec_(config.format, row_floats(), config.portable),
+      space_(codec_.row_bytes()) {
+  if (tracks_touched() && !codec_.is_float32())
+    throw std::invalid_argument("a table with an optimizer has rows of float32");
   for (size_t s = 0; s < kSegments; ++s) {
     const double first_slab = static_cast<double>(s + 1) / kSegments;
     segments_[s] = std::make_unique<Segment>(config.placement_seed, config.initial_capacity_rows / kSegments,
@@ -61,19 +74,35 @@ Table::Table(const TableConfig& config)
 
 template <Access kAccess, class Prefetch, class Visit>
 void Table::walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const {
-  Pipeline<kAccess, Prefetch, Visit>(segments_, probes, prefetch, visit).run();
+  Walk<kAccess, Prefetch, Visit>(segments_, prefetch, visit).run(probes, config_.threads);
 }
 
 void Table::lookup(const int64_t* ids, size_t n, float* out) const {
+  lookup(ids, hash_all(ids, n, config_.placement_seed), out);
+}
+
+UniqueRows Table::lookup_unique(const int64_t* ids, size_t n) const {
+  UniqueRows found{UniqueIds(ids, hash_all(ids, n, config_.placement_seed)), nullptr};
+  const UniqueIds& unique = found.unique;
+  found.rows = std::make_unique_for_overwrite<float[]>(unique.ids.size() * config_.dim);
+  lookup(unique.ids.data(), unique.hashes, found.rows.get());
+  return found;
+}
+
+void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out) const {
   const size_t dim = config_.dim;
-  const std::vector<Probe> probes = by_segment(hash_all(ids, n, config_.placement_seed), {});
-  walk<Access::kShared>(probes, prefetch_lookup(dim, out),
+  const std::vector<Probe> probes = by_segment(hashes, {});
+  const bool is_float32 = codec_.is_float32();
+  const size_t read_bytes = is_float32 ? dim * sizeof(float) : codec_.row_bytes();
+  walk<Access::kShared>(probes, prefetch_lookup(read_bytes, dim, out),
                         [&](Segment& segment, const Probe& probe, uint32_t row) {
                           float* to = out + probe.position * dim;
                           if (row == kNoRow) {
                             initializer_.fill(ids[probe.position], to);
-                          } else {
+                          } else if (is_float32) {
                             copy_floats(to, segment.rows.values(row), dim);
+                          } else {
+                            codec_.read(segment.rows.at(row), to);
                           }
                         });
 }
@@ -86,10 +115,11 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
   if (!sums.all_finite())
     throw std::invalid_argument("the sum of the gradients of a repeated id is infinite");
   walk<Access::kExclusive>(by_segment(hashes, sums.repeats()),
-                           prefetch_change(row_floats(), gradients, config_.dim),
+                           prefetch_change(codec_.row_bytes(), gradients, config_.dim),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
+                             segment.cut.preserve(probe.hash, row, segment.rows);
                              segment.touched.touch(id, row, segment.rows);
                              optimizer_.step(segment.rows.values(row), sums.at(probe.position));
                              RowMeta& meta = segment.rows.meta(row);
@@ -102,12 +132,18 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
                    const int64_t* last_update_ms, const uint32_t* counts) {
   if (!all_finite(rows, n * width)) throw std::invalid_argument("a row holds NaN or an infinite value");
   walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}),
-                           prefetch_change(row_floats(), rows, width),
+                           prefetch_change(codec_.row_bytes(), rows, width),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
+                             segment.cut.preserve(probe.hash, row, segment.rows);
                              if (tracks_touched()) segment.touched.touch(id, row, segment.rows);
-                             copy_floats(segment.rows.values(row), rows + probe.position * width, width);
+                             const float* from = rows + probe.position * width;
+                             if (codec_.is_float32()) {
+                               copy_floats(segment.rows.values(row), from, width);
+                             } else {
+                               codec_.write(segment.rows.at(row), from);
+                             }
                              RowMeta& meta = segment.rows.meta(row);
                              meta.set_last_update_ms(last_update_ms[probe.position]);
                              if (counts) meta.set_count(counts[probe.position]);
@@ -115,7 +151,7 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
 }
 
 size_t Table::remove(const int64_t* ids, size_t n) {
-  size_t removed = 0;
+  std::atomic<size_t> removed = 0;
   walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchLink,
                            [&](Segment& segment, const Probe& probe, uint32_t) {
                              removed += segment.remove(ids[probe.position], probe.hash, tracks_touched());
@@ -127,6 +163,13 @@ void Table::contains(const int64_t* ids, size_t n, bool* out) const {
   walk<Access::kShared>(
       by_segment(hash_all(ids, n, config_.placement_seed), {}), kNoPrefetch,
       [out](Segment&, const Probe& probe, uint32_t row) { out[probe.position] = row != kNoRow; });
+}
+
+void Table::count(const int64_t* ids, size_t n, uint32_t* out) const {
+  walk<Access::kShared>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchMeta,
+                        [out](Segment& segment, const Probe& probe, uint32_t row) {
+                          out[probe.position] = row == kNoRow ? 0 : segment.rows.meta(row).count();
+                        });
 }
 
 Items Table::items() const {
@@ -141,22 +184,38 @@ Items Table::items() const {
   items.counts.reserve(total);
   for (const auto& segment : segments_) {
     segment->map.for_each([&](uint64_t hash, uint32_t row) {
-      const float* values = segment->rows.values(row);
-      items.ids.push_back(static_cast<int64_t>(unmix(hash, config_.placement_seed)));
-      items.rows.insert(items.rows.end(), values, values + row_floats());
-      items.last_update_ms.push_back(segment->rows.meta(row).last_update_ms());
-      items.counts.push_back(segment->rows.meta(row).count());
+      items.append(static_cast<int64_t>(unmix(hash, config_.placement_seed)), segment->rows.at(row),
+                   segment->rows.meta(row), codec_);
     });
   }
   return items;
 }
 
-std::vector<int64_t> Table::touched(bool clear) {
+std::unique_ptr<Cut> Table::cut() { return std::make_unique<Cut>(segments_, codec_, config_.placement_seed); }
+
+unsigned Table::mark() {
+  SegmentLocks<Access::kExclusive> locks(segments_);
+  locks.acquire_all();
+  const unsigned mark = segments_[0]->touched.unused();
+  if (mark == TouchedSets::kMarks) throw std::invalid_argument("all marks of this table are in use");
+  for (auto& segment : segments_) segment->touched.begin(mark);
+  return mark;
+}
+
+void Table::forget(unsigned mark) {
+  SegmentLocks<Access::kExclusive> locks(segments_);
+  locks.acquire_all();
+  check_mark(*segments_[0], mark);
+  for (auto& segment : segments_) segment->touched.end(mark, segment->rows);
+}
+
+std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
   std::vector<int64_t> ids;
   for (auto& segment : segments_) {
     std::lock_guard lock(segment->mutex);
-    segment->touched.append_to(ids);
-    if (clear) segment->touched.clear(segment->rows);
+    check_mark(*segment, mark);
+    segment->touched.append_to(ids, mark);
+    if (move) segment->touched.clear(mark, segment->rows);
   }
   return ids;
 }
@@ -199,7 +258,16 @@ size_t Table::memory_bytes() const {
 
 uint32_t Table::find_or_insert(Segment& segment, int64_t id, uint64_t hash) const {
   const uint32_t row = segment.map.find(hash);
-  return row != kNoRow ? row : segment.insert(id, hash, initializer_, optimizer_, config_.dim);
+  return row != kNoRow ? row : insert(segment, id, hash);
+}
+
+uint32_t Table::insert(Segment& segment, int64_t id, uint64_t hash) const {
+  const uint32_t row = segment.insert(hash);
+  if (!codec_.is_float32()) return row;  // the caller writes it whole
+  float* values = segment.rows.values(row);
+  initializer_.fill(id, values);
+  optimizer_.initialize_state(values + config_.dim);
+  return row;
 }
 
 }  // namespace freshet

@@ -7,14 +7,17 @@
 #include <vector>
 
 #include "arena.h"
+#include "cut.h"
 #include "initializer.h"
 #include "optimizers.h"
-#include "pipeline.h"
+#include "row_codec.h"
+#include "walk.h"
 
 namespace freshet {
 
 struct TableConfig {
   size_t dim;
+  RowFormat format;  // other than float32: no optimizer
   InitializerKind initializer;
   float scale;
   OptimizerKind optimizer;
@@ -22,15 +25,13 @@ struct TableConfig {
   uint64_t seed;            // of the initial rows
   uint64_t placement_seed;  // of the map; has no influence on any value
   size_t initial_capacity_rows;
-  bool portable;  // never use AVX2
+  size_t threads;  // that work on one large batch
+  bool portable;   // never use AVX2
 };
 
-// Every row at one moment.
-struct Items {
-  std::vector<int64_t> ids;
-  std::vector<float> rows;  // ids.size() x row_floats
-  std::vector<int64_t> last_update_ms;
-  std::vector<uint32_t> counts;
+struct UniqueRows {
+  UniqueIds unique;
+  std::unique_ptr<float[]> rows;  // unique.ids.size() x dim
 };
 
 // int64 ids, every one of the 2^64, to rows of `row_floats` floats: the embedding, then the optimizer's
@@ -45,6 +46,8 @@ class Table {
 
   // `out`: n x dim. An absent id reads as its initial value and is not inserted.
   void lookup(const int64_t* ids, size_t n, float* out) const;
+  // The distinct ids, in the order of their first positions, their rows, and where each id is among them.
+  UniqueRows lookup_unique(const int64_t* ids, size_t n) const;
   // One step of the optimizer on each distinct id, with the sum of its gradients (n x dim); absent ids are
   // inserted first.
   void apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms);
@@ -55,9 +58,16 @@ class Table {
   // How many were there.
   size_t remove(const int64_t* ids, size_t n);
   void contains(const int64_t* ids, size_t n, bool* out) const;
+  // How often each was updated; 0 for an absent id.
+  void count(const int64_t* ids, size_t n, uint32_t* out) const;
   Items items() const;
-  // Distinct ids inserted, changed or removed since the last clear.
-  std::vector<int64_t> touched(bool clear);
+  // It must not outlive the table.
+  std::unique_ptr<Cut> cut();
+  // A mark at this moment, for `touched_since`. Mark 0 is made with the table.
+  unsigned mark();
+  void forget(unsigned mark);
+  // Distinct ids inserted, changed or removed since the mark, which then may move to this moment.
+  std::vector<int64_t> touched_since(unsigned mark, bool move);
   std::unique_ptr<Table> clone() const;
 
   size_t size() const;
@@ -68,15 +78,18 @@ class Table {
 
  private:
   bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
+  uint32_t insert(Segment& segment, int64_t id, uint64_t hash) const;
   uint32_t find_or_insert(Segment& segment, int64_t id, uint64_t hash) const;
   template <class Get>
   size_t sum_over_segments(Get get) const;
+  void lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out) const;
   template <Access kAccess, class Prefetch, class Visit>
   void walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const;
 
   TableConfig config_;
   Initializer initializer_;
   Optimizer optimizer_;
+  RowCodec codec_;
   Arena arena_;
   RowSpace space_;
   Segments segments_;

@@ -1,30 +1,57 @@
 #include "touched_set.h"
 
+#include <bit>
+
 namespace freshet {
 
-void TouchedSet::append_to(std::vector<int64_t>& ids) const {
-  for (const Entry& entry : entries_) {
-    if (!removed_.contains(entry.id)) ids.push_back(entry.id);
+unsigned TouchedSets::unused() const { return static_cast<unsigned>(std::countr_one(used_)); }
+
+void TouchedSets::end(unsigned mark, RowStore& rows) {
+  clear(mark, rows);
+  used_ &= ~(1u << mark);
+}
+
+void TouchedSets::remove(int64_t id) {
+  for (unsigned m = 0; m < kMarks; ++m) {
+    if (uses(m)) sets_[m].removed.insert(id);
   }
-  ids.insert(ids.end(), removed_.begin(), removed_.end());
 }
 
-// A listed row may be another id's by now. Then that id is listed or removed as well, so no mark is lost.
-void TouchedSet::clear(RowStore& rows) {
-  for (const Entry& entry : entries_) rows.meta(entry.row).set_marked(false);
-  std::vector<Entry>().swap(entries_);  // gives the memory back, as clear() does not
-  std::unordered_set<int64_t>().swap(removed_);
+void TouchedSets::append_to(std::vector<int64_t>& ids, unsigned mark) const {
+  const Set& set = sets_[mark];
+  for (const Entry& entry : set.entries) {
+    if (!set.removed.contains(entry.id)) ids.push_back(entry.id);
+  }
+  ids.insert(ids.end(), set.removed.begin(), set.removed.end());
 }
 
-size_t TouchedSet::bytes() const {
-  return entries_.capacity() * sizeof(Entry) + removed_.size() * 4 * sizeof(void*) +
-         removed_.bucket_count() * sizeof(void*);
+// A listed row may be another id's by now. Then that id is listed or removed as well, so no bit is lost.
+void TouchedSets::clear(unsigned mark, RowStore& rows) {
+  Set& set = sets_[mark];
+  for (const Entry& entry : set.entries) {
+    RowMeta& meta = rows.meta(entry.row);
+    meta.set_listed(meta.listed() & ~(1u << mark));
+  }
+  std::vector<Entry>().swap(set.entries);  // gives the memory back, as clear() does not
+  std::unordered_set<int64_t>().swap(set.removed);
 }
 
-void TouchedSet::add(int64_t id, uint32_t row, RowMeta& meta) {
-  if (!removed_.empty() && removed_.contains(id)) return;
-  entries_.push_back({id, row});
-  meta.set_marked(true);
+size_t TouchedSets::bytes() const {
+  size_t total = 0;
+  for (const Set& set : sets_) {
+    total += set.entries.capacity() * sizeof(Entry) + set.removed.size() * 4 * sizeof(void*) +
+             set.removed.bucket_count() * sizeof(void*);
+  }
+  return total;
+}
+
+void TouchedSets::list(int64_t id, uint32_t row, RowMeta& meta, uint32_t marks) {
+  for (unsigned m = 0; m < kMarks; ++m) {
+    Set& set = sets_[m];
+    if (!(marks >> m & 1) || (!set.removed.empty() && set.removed.contains(id))) continue;
+    set.entries.push_back({id, row});
+    meta.set_listed(meta.listed() | 1u << m);
+  }
 }
 
 }  // namespace freshet

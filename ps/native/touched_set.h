@@ -1,6 +1,7 @@
-// The ids that changed since the last clear. It has no fixed size and drops nothing.
+// The ids that changed since each of a few marks. It has no fixed size and drops nothing.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <unordered_set>
@@ -10,18 +11,27 @@
 
 namespace freshet {
 
-// A row carries a mark while it is listed, so an update of a listed row costs nothing more. A removed row has
-// no mark to carry: its id goes to a set of its own. Each id is stored at most twice. Not thread-safe.
-class TouchedSet {
+// A row carries a bit per mark while it is listed for it, so an update of a listed row costs nothing more. A
+// removed row has no bits to carry: its id goes to a set of its own. Each id is stored at most twice per
+// mark. Not thread-safe.
+class TouchedSets {
  public:
+  static constexpr unsigned kMarks = RowMeta::kMarks;
+
+  bool uses(unsigned mark) const { return mark < kMarks && used_ >> mark & 1; }
+  // The lowest mark that is not used, or kMarks.
+  unsigned unused() const;
+  void begin(unsigned mark) { used_ |= 1u << mark; }
+  void end(unsigned mark, RowStore& rows);
+
   void touch(int64_t id, uint32_t row, RowStore& rows) {
     RowMeta& meta = rows.meta(row);
-    if (!meta.marked()) add(id, row, meta);
+    if (const uint32_t missing = used_ & ~meta.listed()) list(id, row, meta, missing);
   }
   // Before the row is freed.
-  void remove(int64_t id) { removed_.insert(id); }
-  void append_to(std::vector<int64_t>& ids) const;
-  void clear(RowStore& rows);
+  void remove(int64_t id);
+  void append_to(std::vector<int64_t>& ids, unsigned mark) const;
+  void clear(unsigned mark, RowStore& rows);
   size_t bytes() const;
 
  private:
@@ -29,11 +39,15 @@ class TouchedSet {
     int64_t id;
     uint32_t row;
   };
+  struct Set {
+    std::vector<Entry> entries;
+    std::unordered_set<int64_t> removed;
+  };
 
-  void add(int64_t id, uint32_t row, RowMeta& meta);
+  void list(int64_t id, uint32_t row, RowMeta& meta, uint32_t marks);
 
-  std::vector<Entry> entries_;
-  std::unordered_set<int64_t> removed_;
+  uint32_t used_ = 1;
+  std::array<Set, kMarks> sets_;
 };
 
 }  // namespace freshet

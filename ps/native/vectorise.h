@@ -5,8 +5,10 @@
 
 #if defined(__x86_64__)
 #define FRESHET_AVX2 __attribute__((target("avx2")))
+#define FRESHET_F16C __attribute__((target("avx2,f16c")))
 #else
 #define FRESHET_AVX2
+#define FRESHET_F16C
 #endif
 #define FRESHET_INLINE inline __attribute__((always_inline))
 
@@ -15,6 +17,14 @@ namespace freshet {
 inline bool has_avx2() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx2");
+#else
+  return false;
+#endif
+}
+
+inline bool has_f16c() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("f16c");
 #else
   return false;
 #endif

@@ -145,6 +145,14 @@ def test_one_mistake_is_one_sentence_at_its_place(
             "(got 'mx'; did you mean max?)",
         ),
         (
+            "serving: {rows: float64}",
+            "11:17: serving.rows: must be float32, float16 or int8 (got 'float64'; did you mean float16?)",
+        ),
+        (
+            "ps: {threads: 0}",
+            "11:15: ps.threads: must be a whole number of at least 1 and at most 64 (got 0)",
+        ),
+        (
             "kafka: {client: {linger.ms: 5}}",
             "11:29: kafka.client.linger.ms: must be text: put it in quotes",
         ),

@@ -27,7 +27,7 @@ def lookup(schema, layout):
 
 
 def test_every_id_is_asked_for_once(lookup):
-    assert lookup.ids["item_id"].tolist() == [-(1 << 63), 3, 4, 5]
+    assert lookup.ids["item_id"].tolist() == [3, 4, -(1 << 63), 5]
     assert lookup.ids["user_id"].tolist() == [1, 2]
     assert lookup.ids["hour"].tolist() == [9]
 

@@ -51,7 +51,7 @@ def by_hand(schema, network, rows, lookup, dense, labels):
             each = ids[slot.name]
             lists = each if isinstance(each, Lists) else Lists(each, np.ones(3, np.int64))
             mine = np.split(lists.values, np.cumsum(lists.lengths)[:-1])[e]
-            table = [rows[slot.table][np.searchsorted(lookup.ids[slot.table], one)] for one in mine]
+            table = [rows[slot.table][lookup.ids[slot.table].tolist().index(one)] for one in mine]
             mean = np.mean(table, axis=0)
             weights.append(mean[0])
             vectors.append(np.pad(mean[1:], (0, 4 - len(mean[1:]))))

@@ -61,9 +61,13 @@ def contents() -> Callable[[Shard], Any]:
         state = shard.state()
         rows = {
             name: sorted(
-                zip(t.ids.tolist(), t.rows.tolist(), t.last_update_ms.tolist(), t.count.tolist(), strict=True)
+                row
+                for t in chunks
+                for row in zip(
+                    t.ids.tolist(), t.rows.tolist(), t.last_update_ms.tolist(), t.count.tolist(), strict=True
+                )
             )
-            for name, t in state.tables.items()
+            for name, chunks in state.tables.items()
         }
         dense = {name: tensor.tolist() for name, tensor in state.dense.items()}
         optimizer = {n: {k: v.tolist() for k, v in parts.items()} for n, parts in state.dense_state.items()}

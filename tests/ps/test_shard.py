@@ -203,7 +203,7 @@ def test_a_cut_never_holds_half_a_push(make_shard):
     while seen < pushes:
         state, changes = shard.state(), shard.take_changes({"a": ids, "b": ids})
         for marks, dense, tables in [
-            (state.marks, state.dense, [t.rows for t in state.tables.values()]),
+            (state.marks, state.dense, [t.rows for chunks in state.tables.values() for t in chunks]),
             (changes.marks, changes.dense, [rows for _, rows in changes.rows.values()]),
         ]:
             seen = marks.get(0, 0)

@@ -186,3 +186,23 @@ def test_the_manifest_says_what_there_is(tmp_path, trained):
     assert manifest["updates"] == {"epoch": 5, "sequence": 9, "partition": 1, "offset": 77}
     assert manifest["tables"]["user"]["rows"] == 41
     assert manifest["tables"]["item/id"]["file"]["path"] == "tables/item%2Fid.parquet"
+
+
+def test_after_a_snapshot_that_failed_half_way_the_next_is_whole(
+    tmp_path, trained, make_shard, contents, monkeypatch
+):
+    store = SnapshotStore(str(tmp_path), 0, keep=3)
+
+    def fail(files, path, chunks, dim):
+        next(chunks)
+        raise OSError("No space left on device")
+
+    failing = pytest.raises(OSError, match="No space left")
+    with monkeypatch.context() as patch, failing as raised:
+        patch.setattr("ps.snapshot._write_rows", fail)
+        store.write(trained, 5, None)
+    store.write(trained, 5, None)
+    restored = make_shard()
+    store.restore(restored)
+    assert contents(restored) == contents(trained)
+    del raised  # the error, which held on to everything, until here

@@ -56,11 +56,11 @@ def replay(log: list[Update]) -> Replica:
 
 
 def rows_of(shard) -> dict[str, dict[int, list[float]]]:
-    tables = shard.state().tables
+    found = {name: table.items() for name, table in shard.tables.items()}
     return {
-        name: dict(zip(t.ids.tolist(), t.rows[:, : shard.tables[name].dim].tolist(), strict=True))
-        for name, t in tables.items()
-        if len(t.ids)
+        name: dict(zip(ids.tolist(), rows[:, : shard.tables[name].dim].tolist(), strict=True))
+        for name, (ids, rows, _, _) in found.items()
+        if len(ids)
     }
 
 

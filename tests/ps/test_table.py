@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
-from ps.table import EmbeddingTable
+from ps.table import EmbeddingTable, unique
 
 EXTREMES = np.array([0, -1, 1, 2**63 - 1, -(2**63), 2**32, -(2**32)], np.int64)
 
@@ -263,13 +265,54 @@ def test_a_wrong_array_is_refused_with_what_would_be_right(ids: object, grads: o
     assert len(table) == 0
 
 
+@pytest.mark.parametrize(
+    ("call", "arguments", "message"),
+    [
+        (
+            "lookup",
+            {"out": np.empty((3, 5), np.float32)},
+            r"out: float32\[3, 4\] is needed, not float32\[3, 5\]",
+        ),
+        ("lookup", {"out": np.empty((3, 4))}, r"out: float32\[3, 4\] is needed, not float64\[3, 4\]"),
+        ("assign", {"rows": ones(np.arange(2))}, r"rows: float32\[3, 4\] is needed, not float32\[2, 4\]"),
+        ("assign", {"rows": ones(np.arange(3), 5)}, r"rows: float32\[3, 4\] is needed, not float32\[3, 5\]"),
+        (
+            "assign",
+            {"rows": ones(np.arange(3)), "ts_ms": np.zeros(3)},
+            r"ts_ms: int64\[3\] is needed, not float64\[3\]",
+        ),
+        (
+            "assign",
+            {"rows": ones(np.arange(3)), "counts": np.zeros(2, np.uint32)},
+            r"counts: uint32\[3\] is needed, not uint32\[2\]",
+        ),
+        *(
+            (call, {"ids": np.arange(3, dtype=np.uint64)}, r"ids: int64\[n\] is needed, not uint64\[3\]")
+            for call in ("lookup", "lookup_unique", "remove", "contains", "count")
+        ),
+    ],
+)
+def test_every_call_refuses_a_wrong_array_and_changes_nothing(
+    call: str, arguments: dict[str, object], message: str
+):
+    table = make()
+    table.apply_gradients(np.arange(3), ones(np.arange(3)), 5)
+    table.touched()
+    before = by_id(table)
+    with pytest.raises(ValueError, match=message):
+        getattr(table, call)(**({"ids": np.arange(3)} | arguments))
+    assert by_id(table) == before
+    assert table.touched().size == 0
+
+
 def test_empty_batches_do_nothing():
     table, none = make(), np.empty(0, np.int64)
     assert table.lookup(none).shape == (0, 4)
     table.apply_gradients(none, ones(none))
     table.assign(none, ones(none))
     assert table.remove(none) == 0
-    assert table.contains(none).shape == (0,)
+    assert table.contains(none).shape == table.count(none).shape == (0,)
+    assert [part.shape for part in table.lookup_unique(none)] == [(0,), (0,), (0, 4)]
     assert [a.shape for a in table.items()] == [(0,), (0, 8), (0,), (0,)]
 
 
@@ -277,6 +320,49 @@ def test_lookup_writes_into_a_given_array():
     table, out = make(), np.zeros((7, 4), np.float32)
     assert table.lookup(EXTREMES, out) is out
     assert np.array_equal(out, table.lookup(EXTREMES))
+
+
+def test_count_is_how_often_an_id_was_updated():
+    table = make()
+    for _ in range(3):
+        table.apply_gradients(np.array([4, 4]), ones([4, 4]))
+    table.assign(np.array([5, 6]), ones([5, 6]), counts=np.array([2**28 - 2, 2**31], np.uint32))
+    for _ in range(2):
+        table.apply_gradients(np.array([5]), ones([5]))
+    assert table.count(np.array([6, 4, 99, 5])).tolist() == [2**28 - 1, 3, 0, 2**28 - 1]
+
+
+@given(st.lists(st.one_of(st.integers(-4, 4), st.integers(-(2**63), 2**63 - 1)), max_size=50))
+def test_unique_and_where_each_id_is_among_them(ids: list[int]):
+    batch = np.array(ids, np.int64)
+    distinct, positions = unique(batch)
+    assert distinct.tolist() == list(dict.fromkeys(ids))
+    assert positions.dtype == np.int32
+    assert np.array_equal(distinct[positions], batch)
+
+
+def test_lookup_unique_reads_each_row_once_and_says_where_it_goes():
+    table = make()
+    ids = np.random.default_rng(0).integers(0, 3000, 20_000)
+    table.apply_gradients(ids[:5000], ones(ids[:5000]))
+    distinct, positions, rows = table.lookup_unique(ids)
+    assert np.array_equal(distinct, unique(ids)[0])
+    assert np.array_equal(positions, unique(ids)[1])
+    assert rows.shape == (len(distinct), 4)
+    assert np.array_equal(rows[positions], table.lookup(ids))
+
+
+def test_more_ids_than_positions_can_count_are_refused():
+    table, ids = make(), np.empty(2**31, np.int64)  # no memory until it is touched
+    for call in (table.lookup_unique, table.contains, table.count, table.remove, unique):
+        with pytest.raises(ValueError, match="ids: at most 2,147,483,647 in one call, not 2,147,483,648"):
+            call(ids)
+
+
+@pytest.mark.parametrize("dim", [0, -1, 1025])
+def test_rows_have_1_to_1024_values(dim: int):
+    with pytest.raises(ValueError, match="dim"):
+        TableSettings(dim=dim)
 
 
 @pytest.mark.parametrize("dim", [1, 3, 16, 17, 1024])

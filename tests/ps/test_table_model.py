@@ -1,10 +1,14 @@
 """The native table does what the reference does, whatever is done to both."""
 
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ps.reference import ReferenceTable
 from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
@@ -27,21 +31,49 @@ table_settings = st.builds(
 )
 
 
+def same_outcome(call: Callable[[Any], Any], ours: EmbeddingTable, theirs: ReferenceTable) -> None:
+    """Both give the same value or refuse with the same error."""
+    outcomes = []
+    for table in (ours, theirs):
+        try:
+            outcomes.append(call(table))
+        except ValueError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
+
+
+def joined(chunks: Iterable[tuple[np.ndarray, ...]], like: ReferenceTable) -> list[np.ndarray]:
+    empty = ReferenceTable(like._settings, 0, optimizer=like._learns).items()
+    return [np.concatenate(column) for column in zip(empty, *chunks, strict=True)]
+
+
+def assert_equal_rows(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> None:
+    our_order, their_order = np.argsort(ours[0]), np.argsort(theirs[0])
+    for our, their in zip(ours, theirs, strict=True):
+        assert our.dtype == their.dtype
+        assert np.array_equal(our[our_order], their[their_order])
+
+
 class Comparison(RuleBasedStateMachine):
     @initialize(
-        chosen=table_settings, seed=st.integers(-(2**70), 2**70), learns=st.booleans(), portable=st.booleans()
+        chosen=table_settings,
+        seed=st.integers(-(2**70), 2**70),
+        rows=st.sampled_from(["learnt", "float32", "float16", "int8"]),
+        portable=st.booleans(),
     )
-    def start(self, chosen: TableSettings, seed: int, learns: bool, portable: bool) -> None:
-        self.settings, self.seed, self.learns = chosen, seed, learns
+    def start(self, chosen: TableSettings, seed: int, rows: str, portable: bool) -> None:
+        self.settings, self.learns = chosen, rows == "learnt"
+        kept = {"optimizer": self.learns, "rows": "float32" if self.learns else rows}
         self.table = EmbeddingTable(
             chosen,
             seed,
-            optimizer=learns,
+            **kept,
             initial_capacity_rows=1,
             placement_seed=seed % 2**64,
             portable=portable,
         )
-        self.reference = ReferenceTable(chosen, seed, optimizer=learns)
+        self.reference = ReferenceTable(chosen, seed, **kept)
+        self.our_cut, self.their_cut = (chunk for chunk in ()), None
 
     @rule(ids=st.one_of(batches, ranges), ts_ms=times, seed=st.integers(0, 2**32))
     def apply_gradients(self, ids: np.ndarray, ts_ms: int, seed: int) -> None:
@@ -70,22 +102,51 @@ class Comparison(RuleBasedStateMachine):
     def lookup(self, ids: np.ndarray) -> None:
         assert np.array_equal(self.table.lookup(ids), self.reference.lookup(ids))
         assert np.array_equal(self.table.contains(ids), self.reference.contains(ids))
+        assert np.array_equal(self.table.count(ids), self.reference.count(ids))
+        for ours, theirs in zip(
+            self.table.lookup_unique(ids), self.reference.lookup_unique(ids), strict=True
+        ):
+            assert ours.dtype == theirs.dtype
+            assert np.array_equal(ours, theirs)
 
-    @rule(clear=st.booleans())
-    def touched(self, clear: bool) -> None:
-        assert sorted(self.table.touched(clear)) == sorted(self.reference.touched(clear))
+    @rule()
+    def mark(self) -> None:
+        same_outcome(lambda table: table.mark(), self.table, self.reference)
+
+    @rule(mark=st.integers(1, 3))
+    def forget(self, mark: int) -> None:
+        same_outcome(lambda table: table.forget(mark), self.table, self.reference)
+
+    @rule(mark=st.integers(0, 3), move=st.booleans())
+    def touched_since(self, mark: int, move: bool) -> None:
+        same_outcome(lambda table: sorted(table.touched_since(mark, move)), self.table, self.reference)
+
+    @rule(chunk_bytes=st.sampled_from([1, 100, 10_000]))
+    def begin_a_cut(self, chunk_bytes: int) -> None:
+        self.our_cut.close()
+        self.our_cut, self.their_cut = self.table.cut(chunk_bytes), self.reference.cut(chunk_bytes)
+        self.seen = []
+
+    @precondition(lambda self: self.their_cut is not None)
+    @rule(chunks=st.integers(1, 20))
+    def read_on_in_the_cut(self, chunks: int) -> None:
+        self.seen += islice(self.our_cut, chunks)
+
+    @precondition(lambda self: self.their_cut is not None)
+    @rule()
+    def read_the_cut_to_its_end(self) -> None:
+        self.seen += self.our_cut
+        assert_equal_rows(joined(self.seen, self.reference), joined(self.their_cut, self.reference))
+        self.their_cut = None
 
     @rule()
     def go_on_with_a_clone(self) -> None:
+        self.before = self.table  # it may have a cut that is read on
         self.table, self.reference = self.table.clone(), self.reference.clone()
 
     @rule()
     def items(self) -> None:
-        ours, theirs = self.table.items(), self.reference.items()
-        our_order, their_order = np.argsort(ours[0]), np.argsort(theirs[0])
-        for our, their in zip(ours, theirs, strict=True):
-            assert our.dtype == their.dtype
-            assert np.array_equal(our[our_order], their[their_order])
+        assert_equal_rows(self.table.items(), self.reference.items())
 
     @invariant()
     def same_size(self) -> None:
