@@ -10,6 +10,8 @@ import numpy as np
 
 from ps import _core
 from ps.arrays import Bools, Float32, Int64, Uint32, check_array
+from ps.optimizer import constants
+from ps.schedules import learning_rate
 from ps.settings import TableSettings
 
 
@@ -40,18 +42,29 @@ class EmbeddingTable:
             initializer=getattr(_core.InitializerKind, settings.initializer.kind),
             scale=settings.initializer.scale,
             optimizer=getattr(_core.OptimizerKind, settings.optimizer.kind if optimizer else "none"),
-            constants=_constants(settings),
+            constants=constants(settings.optimizer),
             seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
             placement_seed=secrets.randbits(64) if placement_seed is None else placement_seed,
             initial_capacity_rows=initial_capacity_rows,
             portable=portable,
         )
         self.dim = settings.dim
+        self._optimizer = settings.optimizer
 
     @property
     def row_floats(self) -> int:
-        """Floats of a row: `dim`, then the state: 0 (SGD), `dim` (Adagrad) or 2 `dim` + 1 (Adam)."""
+        """Floats of a row: `dim`, then the optimizer's state (`ps.settings.STATE`)."""
         return self._core.row_floats
+
+    @property
+    def skipped_rows(self) -> int:
+        """Rows left out so far because of a bad gradient, once for each batch that had one."""
+        return self._core.skipped_rows
+
+    @property
+    def clipped_rows(self) -> int:
+        """Rows whose bad gradient was clipped so far, once for each batch that had one."""
+        return self._core.clipped_rows
 
     @property
     def memory_bytes(self) -> int:
@@ -77,15 +90,17 @@ class EmbeddingTable:
         self._core.lookup(ids, out)
         return out
 
-    def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0) -> None:
+    def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0, step: int = 0) -> None:
         """One optimizer step per distinct id of `int64[n]`, with the sum of its gradients `float32[n, dim]`.
 
         Absent ids get a row first. A row's update time becomes `ts_ms` unless it is later already; its count
-        grows by 1. A NaN or infinite gradient, also in the sum: ValueError, nothing changed.
+        grows by 1. `step`, from 0, decides the learning rate where there is a schedule. A gradient
+        that is NaN, infinite or beyond 1e12: ValueError, nothing changed; or, as `bad_gradients` says, its
+        row is left as it is, or learns with what is left after clipping, judged by the sum of its gradients.
         """
         check_array(ids, "ids", np.int64, (None,))
         check_array(grads, "grads", np.float32, (len(ids), self.dim))
-        self._core.apply_gradients(ids, grads, ts_ms)
+        self._core.apply_gradients(ids, grads, ts_ms, learning_rate(self._optimizer, step))
 
     def assign(self, ids: Int64, rows: Float32, ts_ms: int | Int64 = 0, counts: Uint32 | None = None) -> None:
         """Set rows of `ids` `int64[n]`: embeddings `float32[n, dim]`, or with state `float32[n, row_floats]`.
@@ -134,16 +149,5 @@ class EmbeddingTable:
         copy = object.__new__(EmbeddingTable)
         copy._core = self._core.clone()
         copy.dim = self.dim
+        copy._optimizer = self._optimizer
         return copy
-
-
-def _constants(settings: TableSettings) -> _core.OptimizerConstants:
-    o = settings.optimizer
-    return _core.OptimizerConstants(
-        learning_rate=o.learning_rate,
-        initial_accumulator=o.initial_accumulator,
-        beta_1=o.beta_1,
-        beta_2=o.beta_2,
-        epsilon=o.epsilon,
-        l2=o.l2,
-    )

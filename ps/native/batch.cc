@@ -4,8 +4,8 @@
 #include <array>
 #include <bit>
 
+#include "finite.h"
 #include "hash.h"
-#include "optimizers.h"
 
 namespace freshet {
 
@@ -28,8 +28,8 @@ std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::ve
 }
 
 SummedGradients::SummedGradients(const std::vector<uint64_t>& hashes, const float* gradients, size_t dim)
-    : gradients_(gradients), dim_(dim) {
-  const size_t n = hashes.size();
+    : gradients_(gradients), size_(hashes.size()), dim_(dim) {
+  const size_t n = size_;
   const size_t mask = std::bit_ceil(2 * n + 1) - 1;
   std::vector<uint32_t> first_at(mask + 1, kNone);
   for (size_t i = 0; i < n; ++i) {
@@ -38,24 +38,30 @@ SummedGradients::SummedGradients(const std::vector<uint64_t>& hashes, const floa
     if (first_at[slot] == kNone) {
       first_at[slot] = static_cast<uint32_t>(i);
     } else {
-      add(first_at[slot], i, n);
+      add(first_at[slot], i);
     }
   }
 }
 
-bool SummedGradients::all_finite() const { return freshet::all_finite(sums_.data(), sums_.size()); }
+bool SummedGradients::sums_are_sane() const { return all_sane(sums_.data(), sums_.size()); }
 
-void SummedGradients::add(size_t first, size_t repeat, size_t n) {
-  if (repeats_.empty()) {
-    repeats_.resize(n);
-    sum_of_.resize(n, kNone);
-  }
-  repeats_[repeat] = true;
+float* SummedGradients::own(size_t first) {
+  if (sum_of_.empty()) sum_of_.resize(size_, kNone);
   if (sum_of_[first] == kNone) {
     sum_of_[first] = static_cast<uint32_t>(sums_.size() / dim_);
     sums_.insert(sums_.end(), gradients_ + first * dim_, gradients_ + (first + 1) * dim_);
   }
-  float* sum = sums_.data() + size_t{sum_of_[first]} * dim_;
+  return sums_.data() + size_t{sum_of_[first]} * dim_;
+}
+
+void SummedGradients::leave_out(size_t position) {
+  if (skipped_.empty()) skipped_.resize(size_);
+  skipped_[position] = true;
+}
+
+void SummedGradients::add(size_t first, size_t repeat) {
+  leave_out(repeat);
+  float* sum = own(first);
   for (size_t d = 0; d < dim_; ++d) sum[d] += gradients_[repeat * dim_ + d];
 }
 

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "finite.h"
 #include "prefetch.h"
 
 namespace freshet {
@@ -51,6 +52,7 @@ Table::Table(const TableConfig& config)
     : config_(config),
       initializer_(config.initializer, config.scale, config.seed, config.dim, config.portable),
       optimizer_(config.optimizer, config.constants, config.dim, config.portable),
+      gradient_policy_(config.constants.bad_gradients, config.dim),
       space_(row_floats()) {
   for (size_t s = 0; s < kSegments; ++s) {
     const double first_slab = static_cast<double>(s + 1) / kSegments;
@@ -78,20 +80,20 @@ void Table::lookup(const int64_t* ids, size_t n, float* out) const {
                         });
 }
 
-void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms) {
+void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms,
+                            float learning_rate) {
   if (!tracks_touched()) throw std::invalid_argument("this table has no optimizer: it takes no gradients");
-  if (!all_finite(gradients, n * config_.dim)) throw std::invalid_argument("a gradient is NaN or infinite");
   const std::vector<uint64_t> hashes = hash_all(ids, n, config_.placement_seed);
-  const SummedGradients sums(hashes, gradients, config_.dim);
-  if (!sums.all_finite())
-    throw std::invalid_argument("the sum of the gradients of a repeated id is infinite");
-  walk<Access::kExclusive>(by_segment(hashes, sums.repeats()),
+  SummedGradients sums(hashes, gradients, config_.dim);
+  gradient_policy_.apply(gradients, sums);
+  OptimizerBatch optimizer(optimizer_, learning_rate);
+  walk<Access::kExclusive>(by_segment(hashes, sums.skipped()),
                            prefetch_change(row_floats(), gradients, config_.dim),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
                              segment.touched.touch(id, row, segment.rows);
-                             optimizer_.step(segment.rows.values(row), sums.at(probe.position));
+                             optimizer.step(segment.rows.values(row), sums.at(probe.position));
                              RowMeta& meta = segment.rows.meta(row);
                              meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
                              meta.set_count(meta.count() + 1);
