@@ -1,7 +1,18 @@
-"""Settings of an optimizer as the native code takes them."""
+"""The native optimizer of the settings of one."""
 
 from ps import _core
-from ps.settings import OptimizerSettings
+from ps.settings import OptimizerKind, OptimizerSettings
+
+
+def native(optimizer: OptimizerSettings, dim: int) -> _core.Optimizer:
+    """For rows of `dim` floats and their state."""
+    return _core.Optimizer(native_kind(optimizer.kind), constants(optimizer), dim)
+
+
+def native_kind(kind: OptimizerKind | None) -> _core.OptimizerKind:
+    """The kind by its name; None: of a table without an optimizer."""
+    found: _core.OptimizerKind = getattr(_core.OptimizerKind, kind or "none")
+    return found
 
 
 def constants(optimizer: OptimizerSettings) -> _core.OptimizerConstants:

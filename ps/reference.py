@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ps.arrays import Bools, Float32, Int64, Uint32, check_array
-from ps.reference_optimizers import initial_state, is_sane, made_sane, state_floats, take_step
+from ps.push import is_sane
+from ps.reference_optimizers import initial_state, made_sane, state_floats, take_step
 from ps.schedules import learning_rate
 from ps.settings import InitializerSettings, TableSettings
 

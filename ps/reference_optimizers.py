@@ -30,11 +30,6 @@ def initial_state(settings: OptimizerSettings, dim: int) -> Float32:
     return state
 
 
-def is_sane(gradient: Float32) -> bool:
-    """Whether no number is NaN, infinite or beyond `MAX_GRADIENT`."""
-    return bool((np.abs(gradient) <= _f(MAX_GRADIENT)).all())
-
-
 def made_sane(gradient: Float32) -> Float32:
     """NaN becomes 0; the rest is clipped to `MAX_GRADIENT`."""
     most = _f(MAX_GRADIENT)
@@ -81,7 +76,9 @@ def take_step(settings: OptimizerSettings, row: Float32, gradient: Float32, lear
             _ftrl(settings, w, first, second, g, rate)
 
 
-def _ftrl(o: OptimizerSettings, w: Float32, n: Float32, linear: Float32, g: Float32, rate: np.float32) -> None:
+def _ftrl(
+    o: OptimizerSettings, w: Float32, n: Float32, linear: Float32, g: Float32, rate: np.float32
+) -> None:
     before = _power(o, n)
     n += g * g
     linear += g + _f(2) * _f(o.l2_shrinkage) * w - (_power(o, n) - before) / rate * w
@@ -94,7 +91,8 @@ def _ftrl(o: OptimizerSettings, w: Float32, n: Float32, linear: Float32, g: Floa
 def _power(o: OptimizerSettings, n: Float32) -> Float32:
     if o.learning_rate_power == -0.5:
         return np.sqrt(n)
-    return np.power(n.astype(np.float64), -float(_f(o.learning_rate_power))).astype(np.float32)
+    power: Float32 = np.power(n.astype(np.float64), -float(_f(o.learning_rate_power))).astype(np.float32)
+    return power
 
 
 def _group_share(o: OptimizerSettings, beyond: Float32) -> np.float32:
@@ -105,7 +103,8 @@ def _group_share(o: OptimizerSettings, beyond: Float32) -> np.float32:
 def _penalised(o: OptimizerSettings, w: Float32, g: Float32) -> Float32:
     if o.kind in ("ftrl", "group_ftrl") or not (o.l1 or o.l2):
         return g
-    return g + _f(o.l1) * np.sign(w) + _f(2) * _f(o.l2) * w
+    penalised: Float32 = g + _f(o.l1) * np.sign(w) + _f(2) * _f(o.l2) * w
+    return penalised
 
 
 def _clipped(o: OptimizerSettings, g: Float32) -> Float32:

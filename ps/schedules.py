@@ -4,19 +4,7 @@ import math
 
 import numpy as np
 
-from ps.settings import OptimizerSettings, ScheduleSettings
-
-_HAVE_NO_SCHEDULE = ("ftrl", "group_ftrl")
-
-
-def takes_schedule(optimizer: OptimizerSettings) -> bool:
-    """Whether the learning rate may change: FTRL's weights are proportional to it and would change with it."""
-    return optimizer.kind not in _HAVE_NO_SCHEDULE
-
-
-def is_constant(schedule: ScheduleSettings) -> bool:
-    """Whether every step has the same learning rate."""
-    return schedule.kind == "constant" and schedule.warmup_steps == 0
+from ps.settings import UNSCHEDULED_KINDS, OptimizerSettings, ScheduleSettings
 
 
 def learning_rate(optimizer: OptimizerSettings, step: int) -> float:
@@ -26,9 +14,9 @@ def learning_rate(optimizer: OptimizerSettings, step: int) -> float:
     which C libraries differ.
     """
     schedule = optimizer.schedule
-    if is_constant(schedule):
+    if schedule.is_constant:
         return float(np.float32(optimizer.learning_rate))
-    if not takes_schedule(optimizer):
+    if optimizer.kind in UNSCHEDULED_KINDS:
         raise ValueError(f"kind {optimizer.kind} takes no schedule: its weights go with its learning rate")
     if step < schedule.warmup_steps:
         rise = (optimizer.learning_rate - schedule.warmup_start) * step / schedule.warmup_steps
@@ -46,12 +34,12 @@ def _decayed(rate: float, schedule: ScheduleSettings, step: int) -> float:
         case "constant":
             return rate
         case "exponential":
-            return rate * schedule.decay_rate**periods
+            return rate * math.pow(schedule.decay_rate, periods)
         case "inverse_time":
             return rate / (1.0 + schedule.decay_rate * periods)
         case "polynomial":
             end = schedule.end_learning_rate
-            return (rate - end) * (1.0 - done) ** schedule.power + end
+            return (rate - end) * math.pow(1.0 - done, schedule.power) + end
         case "cosine":
             cosine = 0.5 * (1.0 + math.cos(math.pi * done))
             return rate * ((1.0 - schedule.alpha) * cosine + schedule.alpha)

@@ -46,7 +46,11 @@ STATE: Final[Mapping[OptimizerKind, tuple[str, ...]]] = {
     "ftrl": ("accumulator", "linear"),
     "group_ftrl": ("accumulator", "linear"),
 }
-"""What follows the embedding in a row: as many floats each, but for `steps` and `row_accumulator`, one float."""
+"""What follows the embedding in a row: as many floats each, but one for `steps` and `row_accumulator`."""
+DENSE_KINDS: Final = tuple(kind for kind in STATE if kind not in ("rowwise_adagrad", "group_ftrl"))
+"""Optimizers that need no rows."""
+UNSCHEDULED_KINDS: Final = ("ftrl", "group_ftrl")
+"""Their weights are proportional to the learning rate: they would change when it does."""
 SCHEDULE_CONSTANTS: Final[Mapping[ScheduleKind, tuple[str, ...]]] = {
     "constant": (),
     "exponential": ("decay_steps", "decay_rate", "staircase"),
@@ -81,7 +85,7 @@ class ScheduleSettings(Block):
 
     kind: ScheduleKind = "constant"
     warmup_steps: int = Field(default=0, ge=0)
-    """So many steps go in a line from `warmup_start` to `learning_rate`; then the decay begins at its step 0."""
+    """So many steps go in a line from `warmup_start` to `learning_rate`; then the decay begins at step 0."""
     warmup_start: float = Field(default=0.0, ge=0)
     decay_steps: int = Field(default=100_000, ge=1)
     decay_rate: float = Field(default=0.96, gt=0)
@@ -92,6 +96,11 @@ class ScheduleSettings(Block):
     """Of polynomial decay; 1: in a line."""
     alpha: float = Field(default=0.0, ge=0)
     """The share of the learning rate that cosine decay ends at."""
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every step has the same learning rate."""
+        return self.kind == "constant" and self.warmup_steps == 0
 
 
 class OptimizerSettings(Block):
@@ -125,10 +134,10 @@ class OptimizerSettings(Block):
     clipvalue: float | None = Field(default=None, gt=0)
     """Each number of a gradient, penalties included, is clipped to ± this; before `clipnorm`."""
     clipnorm: float | None = Field(default=None, gt=0)
-    """A row's gradient, summed over the batch (of a dense tensor the whole one), is scaled down to this norm."""
+    """A row's gradient, summed over the batch, or a dense tensor's, is scaled down to this norm."""
     bad_gradients: BadGradients = "refuse"
-    """A NaN, infinite or absurd (beyond 1e12) gradient: refuse the push; skip the row, or the dense tensor, and
-    count it; or clip it to ±1e12 (NaN: to 0) and count it, for `clipvalue` or `clipnorm` to make sense of."""
+    """What to do with one that is NaN, infinite or beyond 1e12: refuse the push; skip the row, or the dense
+    tensor, and count it; or clip it (NaN to 0), for `clipvalue` or `clipnorm` to make sense of, and count."""
 
 
 class TableSettings(Block):

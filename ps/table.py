@@ -10,7 +10,7 @@ import numpy as np
 
 from ps import _core
 from ps.arrays import Bools, Float32, Int64, Uint32, check_array
-from ps.optimizer import constants
+from ps.optimizer import constants, native_kind
 from ps.schedules import learning_rate
 from ps.settings import TableSettings
 
@@ -41,7 +41,7 @@ class EmbeddingTable:
             dim=settings.dim,
             initializer=getattr(_core.InitializerKind, settings.initializer.kind),
             scale=settings.initializer.scale,
-            optimizer=getattr(_core.OptimizerKind, settings.optimizer.kind if optimizer else "none"),
+            optimizer=native_kind(settings.optimizer.kind if optimizer else None),
             constants=constants(settings.optimizer),
             seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
             placement_seed=secrets.randbits(64) if placement_seed is None else placement_seed,

@@ -1,4 +1,4 @@
-"""Optimizers, penalties, initializers and schedules are those of Keras; where Keras has none, their formula."""
+"""Optimizers, penalties and initializers are those of Keras; where it has none, their formula."""
 
 from collections.abc import Callable
 from typing import Any, get_args
