@@ -8,7 +8,7 @@ from ps import _core
 from ps.arrays import Float32
 from ps.optimizer import native
 from ps.push import MAX_GRADIENT, is_sane
-from ps.schedules import learning_rate
+from ps.schedules import check_schedule, learning_rate
 from ps.settings import DENSE_KINDS, STATE, OptimizerSettings
 
 
@@ -19,7 +19,8 @@ class DenseTensors:
     """
 
     def __init__(self, optimizer: OptimizerSettings) -> None:
-        """Raises ValueError for an optimizer of rows."""
+        """Raises ValueError for an optimizer of rows, or a schedule where there can't be one."""
+        check_schedule(optimizer)
         if optimizer.kind not in DENSE_KINDS:
             raise ValueError(f"kind {optimizer.kind} is for the rows of tables, not for dense tensors")
         self.optimizer = optimizer

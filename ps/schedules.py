@@ -7,17 +7,20 @@ import numpy as np
 from ps.settings import UNSCHEDULED_KINDS, OptimizerSettings, ScheduleSettings
 
 
+def check_schedule(optimizer: OptimizerSettings) -> None:
+    """Raise ValueError for a schedule where there can't be one."""
+    if optimizer.kind in UNSCHEDULED_KINDS and not optimizer.schedule.is_constant:
+        raise ValueError(f"kind {optimizer.kind} takes no schedule: its weights go with its learning rate")
+
+
 def learning_rate(optimizer: OptimizerSettings, step: int) -> float:
     """The learning rate of a step, counted from 0: a float32's value.
 
-    Raises ValueError for a schedule where there can't be one. Rounding hides the last bits of the double, in
-    which C libraries differ.
+    Rounding hides the last bits of the double, in which C libraries differ.
     """
     schedule = optimizer.schedule
     if schedule.is_constant:
         return float(np.float32(optimizer.learning_rate))
-    if optimizer.kind in UNSCHEDULED_KINDS:
-        raise ValueError(f"kind {optimizer.kind} takes no schedule: its weights go with its learning rate")
     if step < schedule.warmup_steps:
         rise = (optimizer.learning_rate - schedule.warmup_start) * step / schedule.warmup_steps
         return float(np.float32(schedule.warmup_start + rise))

@@ -11,7 +11,7 @@ import numpy as np
 from ps import _core
 from ps.arrays import Bools, Float32, Int64, Uint32, check_array
 from ps.optimizer import constants, native_kind
-from ps.schedules import learning_rate
+from ps.schedules import check_schedule, learning_rate
 from ps.settings import TableSettings
 
 
@@ -33,10 +33,13 @@ class EmbeddingTable:
     ) -> None:
         """Make an empty table; `seed`, any integer, decides the initial rows.
 
+        Raises ValueError when the optimizer takes no schedule and has one.
+
         `optimizer=False`: rows carry no state, gradients are refused, touches are not listed (serving).
         `placement_seed` decides where rows lie, and no value; None: random, for an attacker who knew it could
         choose ids that collide. `portable=True` never uses AVX2; the values are the same.
         """
+        check_schedule(settings.optimizer)
         self._core = _core.Table(
             dim=settings.dim,
             initializer=getattr(_core.InitializerKind, settings.initializer.kind),

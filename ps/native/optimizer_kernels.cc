@@ -12,6 +12,12 @@ namespace {
 
 using Constants = OptimizerConstants;
 
+// By value: the references of std::min and std::max keep loops from being vectorised.
+FRESHET_INLINE float clamp(float x, float bound) {
+  const float above = x < -bound ? -bound : x;
+  return above > bound ? bound : above;
+}
+
 struct Sgd {
   static FRESHET_INLINE void step(const Constants&, StepScalars s, size_t dim, float* __restrict w, float*,
                                   const float* __restrict g) {
@@ -126,7 +132,7 @@ struct Ftrl {
       const float shrunk = g[i] + 2.0f * c.l2_shrinkage * w[i];
       linear[i] += shrunk - (power(c, sum) - power(c, n[i])) / s.rate * w[i];
       n[i] = sum;
-      w[i] = std::min(std::max(linear[i], -c.l1), c.l1) - linear[i];
+      w[i] = clamp(linear[i], c.l1) - linear[i];
     }
   }
 
@@ -141,8 +147,10 @@ struct Ftrl {
     const float l2 = 2.0f * (c.l2 + c.beta / (2.0f * s.rate));
     for (size_t i = 0; i < dim; ++i) {
       const float quadratic = power(c, n[i]) / s.rate + l2;
-      // Nothing has been seen and nothing pulls: 0 / 0 in Keras.
-      w[i] = quadratic > 0.0f ? share * w[i] / quadratic : 0.0f;
+      // Nothing has been seen and nothing pulls: 0 / 0 in Keras. Selecting both sides keeps it free of
+      // branches.
+      const bool pulled = quadratic > 0.0f;
+      w[i] = (pulled ? share * w[i] : 0.0f) / (pulled ? quadratic : 1.0f);
     }
   }
 };
@@ -177,7 +185,7 @@ FRESHET_INLINE void penalise(const Constants& c, size_t dim, const float* __rest
 
 FRESHET_INLINE void clip(const Constants& c, size_t dim, float* __restrict g) {
   if (c.clipvalue > 0.0f) {
-    for (size_t i = 0; i < dim; ++i) g[i] = std::min(std::max(g[i], -c.clipvalue), c.clipvalue);
+    for (size_t i = 0; i < dim; ++i) g[i] = clamp(g[i], c.clipvalue);
   }
   if (c.clipnorm > 0.0f) {
     const float norm = std::sqrt(sum_of_squares(g, dim));

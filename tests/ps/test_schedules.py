@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from ps.dense import DenseTensors
 from ps.schedules import learning_rate
 from ps.settings import OptimizerSettings, ScheduleSettings, TableSettings
 from ps.table import EmbeddingTable
@@ -78,9 +79,10 @@ def test_without_a_schedule_the_rate_stays():
 @pytest.mark.parametrize("kind", ["ftrl", "group_ftrl"])
 def test_ftrl_refuses_a_schedule_for_its_weights_would_shrink_with_the_rate(kind: str):
     settings = OptimizerSettings(kind=kind, schedule=ScheduleSettings(kind="cosine"))
-    table = EmbeddingTable(TableSettings(dim=1, optimizer=settings), 1)
     with pytest.raises(ValueError, match=f"kind {kind} takes no schedule"):
-        table.apply_gradients(np.array([1]), np.ones((1, 1), np.float32))
+        EmbeddingTable(TableSettings(dim=1, optimizer=settings), 1)
+    with pytest.raises(ValueError, match=f"kind {kind} takes no schedule"):
+        DenseTensors(settings)
 
 
 def test_a_table_learns_with_the_rate_of_the_step_it_is_told():
