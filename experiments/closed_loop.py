@@ -95,8 +95,8 @@ class ClosedLoop:
         rows = self.live.rows(lookup.ids)
         learnt = self.network.learn(lookup, rows, self.live.dense, examples, self._steps)
         for name, (ids, gradients) in learnt.tables.items():
-            self.live.tables[name].apply_gradients(ids, gradients)
-        self._dense.apply_gradients(learnt.dense)
+            self.live.tables[name].apply_gradients(ids, gradients, step=self._steps)
+        self._dense.apply_gradients(learnt.dense, self._steps)
         self.live.dense = self._dense.values
         self._steps, self._learnt = self._steps + 1, self._learnt + n
         self._publish(lookup)

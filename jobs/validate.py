@@ -6,10 +6,11 @@ from itertools import chain, pairwise
 from typing import Final
 
 from jobs.document import KeyPath, dotted
+from jobs.optimizers import dense_optimizer_findings, optimizer_findings
 from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
 from pipelines.schema import RESERVED_NAMES, FeatureSettings
-from ps.settings import OptimizerSettings, TableSettings
+from ps.settings import TableSettings
 
 SIMULATED_KEYS: Final = {
     "user": ("user_id", "country", "age"),
@@ -27,8 +28,6 @@ ACTIONS: Final = {
 """The actions that each kind of traffic makes."""
 
 _PREFIXES: Final = ("label:", "mask:", "score:")
-_ONLY: Final = {"initial_accumulator": ("adagrad",), "beta_1": ("adam",), "beta_2": ("adam",)}
-"""Constants that only some optimizers have."""
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _FEATURES: Final = ("schema", "features")
@@ -157,22 +156,14 @@ def _optimizers(job: Job) -> Iterator[Finding]:
     tables: dict[KeyPath, TableSettings] = {("schema", "default_table"): schema.default_table}
     tables |= {("schema", "tables", name): table for name, table in schema.tables.items()}
     for path, table in tables.items():
-        yield from _optimizer((*path, "optimizer"), table.optimizer)
+        yield from optimizer_findings((*path, "optimizer"), table.optimizer)
         initializer = table.initializer
         if initializer.scale < 0 and initializer.kind != "constant":
             where = (*path, "initializer", "scale")
             yield Finding(
                 where, f"must be at least 0 for kind {initializer.kind}", uses=((*path, "initializer"),)
             )
-    yield from _optimizer(("model", "optimizer"), job.model.optimizer)
-
-
-def _optimizer(path: KeyPath, optimizer: OptimizerSettings) -> Iterator[Finding]:
-    for name, kinds in _ONLY.items():
-        changed = getattr(optimizer, name) != OptimizerSettings.model_fields[name].default
-        if changed and optimizer.kind not in kinds:
-            message = f"is of {enumerated(kinds)}; kind {optimizer.kind} has no such constant"
-            yield Finding((*path, name), message, uses=((*path, "kind"), (*path, name)), is_key=True)
+    yield from dense_optimizer_findings(("model", "optimizer"), job.model.optimizer)
 
 
 def _model(job: Job) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from model.parse import ExampleParser, Examples
 from model.report import TrainerMetrics
 from model.settings import ModelSettings, TrainerSettings
 from pipelines.schema import ExampleSchema
-from ps.client import Push, PushRefused, ShardError, Shards
+from ps.client import Push, PushRefused, ShardError, Shards, Tolerance
 from ps.settings import TableSettings
 
 _RECONNECT_S: Final = 5.0
@@ -66,7 +66,8 @@ def run_trainer(
     progress = Progress(windows_ms, trainer.metrics_window)
     metrics = TrainerMetrics(progress)
     url = metrics.serve(metrics_address) if metrics_address else None
-    with Shards(shard_addresses, reconnect_s=_RECONNECT_S) as shards:
+    tolerance = Tolerance.of(tables, model.optimizer)
+    with Shards(shard_addresses, reconnect_s=_RECONNECT_S, tolerance=tolerance) as shards:
         work = Trainer(schema, network, shards, progress, metrics)
         source = ExampleSource(
             bootstrap=bootstrap,

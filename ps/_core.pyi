@@ -23,9 +23,30 @@ class OptimizerKind(enum.Enum):
 
     sgd = 1
 
-    adagrad = 2
+    momentum = 2
 
-    adam = 3
+    adagrad = 3
+
+    rowwise_adagrad = 4
+
+    adam = 5
+
+    adamw = 6
+
+    rmsprop = 7
+
+    adadelta = 8
+
+    ftrl = 9
+
+    group_ftrl = 10
+
+class BadGradients(enum.Enum):
+    refuse = 0
+
+    skip = 1
+
+    clip = 2
 
 class RowFormat(enum.Enum):
     float32 = 0
@@ -35,7 +56,17 @@ class RowFormat(enum.Enum):
     int8 = 2
 
 class OptimizerConstants:
-    def __init__(self, learning_rate: float, initial_accumulator: float, beta_1: float, beta_2: float, epsilon: float, l2: float) -> None: ...
+    def __init__(self, *, momentum: float, nesterov: bool, initial_accumulator: float, beta_1: float, beta_2: float, rho: float, epsilon: float, weight_decay: float, learning_rate_power: float, beta: float, l1: float, l2: float, l2_shrinkage: float, l21: float, clipvalue: float, clipnorm: float, bad_gradients: BadGradients) -> None: ...
+
+class Optimizer:
+    def __init__(self, kind: OptimizerKind, constants: OptimizerConstants, dim: int) -> None: ...
+
+    @property
+    def state_floats(self) -> int: ...
+
+    def initialize_state(self, state: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')]) -> None: ...
+
+    def step(self, row: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu')], gradient: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], learning_rate: float) -> None: ...
 
 class Cut:
     def next(self, most: int) -> tuple[Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C')], Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C')], Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C')], Annotated[NDArray[numpy.uint32], dict(shape=(None,), order='C')]]: ...
@@ -49,7 +80,7 @@ class Table:
 
     def lookup_unique(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> tuple[Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C')], Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C')], Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C')]]: ...
 
-    def apply_gradients(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], gradients: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], ts_ms: int) -> None: ...
+    def apply_gradients(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], gradients: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], ts_ms: int, learning_rate: float) -> None: ...
 
     def assign(self, ids: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], last_update_ms: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], counts: Annotated[NDArray[numpy.uint32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> None: ...
 
@@ -75,6 +106,12 @@ class Table:
 
     @property
     def row_floats(self) -> int: ...
+
+    @property
+    def skipped_rows(self) -> int: ...
+
+    @property
+    def clipped_rows(self) -> int: ...
 
     @property
     def capacity(self) -> int: ...

@@ -22,7 +22,7 @@ from ps.connection import (
     Stream,
     Watchdog,
 )
-from ps.push import Push, PushRefused, Span
+from ps.push import STRICT, Push, PushRefused, Span, Tolerance
 from ps.router import shard_of, shard_of_name
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "ShardUnavailableError",
     "Shards",
     "Span",
+    "Tolerance",
 ]
 
 _SNAPSHOT_TIMEOUT_S: Final = 600.0
@@ -48,9 +49,18 @@ class Shards:
     """
 
     def __init__(
-        self, addresses: Sequence[str], *, timeout_s: float = 10.0, reconnect_s: float = 60.0
+        self,
+        addresses: Sequence[str],
+        *,
+        timeout_s: float = 10.0,
+        reconnect_s: float = 60.0,
+        tolerance: Tolerance = STRICT,
     ) -> None:
-        """`addresses`: host:port of every shard, in order. Connects with the first request."""
+        """`addresses`: host:port of every shard, in order. Connects with the first request.
+
+        `tolerance`: that of the shards' settings; what they would refuse is not sent.
+        """
+        self._tolerance = tolerance
         self._watchdog = Watchdog()
         self._connections = [
             Connection(
@@ -102,7 +112,7 @@ class Shards:
             check_array(ids, f"ids of table {name!r}", np.int64, (None,))
             check_array(gradients, f"gradients of table {name!r}", np.float32, (len(ids), None))
         # Each shard checks its part; what one would refuse and another apply is found before any is asked.
-        push.check()
+        push.check(self._tolerance)
         self._check_dense(push.dense)
         route = _Route.of({name: ids for name, (ids, _) in push.tables.items()}, len(self._connections))
         self._ask([_push_request(part) for part in _split(push, route)])

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ps.shard import Shard
@@ -71,6 +71,7 @@ class ShardMetrics:
         self.failed_snapshots = self._counter("freshet_ps_failed_snapshots_total", "Snapshots not written.")
         self.gauge("freshet_ps_lookup_p99_seconds", "Of the last minute.", self.lookup_times.p99_s)
         self.registry.register(_TableSizes(shard))
+        self.registry.register(_BadGradients(shard))
 
     def gauge(self, name: str, help_text: str, value: Callable[[], float]) -> None:
         """A gauge that asks `value` whenever it is read."""
@@ -111,3 +112,27 @@ class _TableSizes(Collector):
             rows.add_metric([name], len(table))
             memory.add_metric([name], table.memory_bytes)
         yield from (rows, memory)
+
+
+class _BadGradients(Collector):
+    """What became of NaN, infinite and absurd gradients, by table."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        skipped = CounterMetricFamily(
+            "freshet_ps_skipped_rows", "Rows left out of a push: bad gradients.", labels=["table"]
+        )
+        clipped = CounterMetricFamily(
+            "freshet_ps_clipped_rows", "Rows whose bad gradients were clipped.", labels=["table"]
+        )
+        for name, table in self._shard.tables.items():
+            skipped.add_metric([name], table.skipped_rows)
+            clipped.add_metric([name], table.clipped_rows)
+        yield from (skipped, clipped)
+        dense = zip(("skipped", "clipped"), self._shard.bad_dense_gradients, strict=True)
+        for what, tensors in dense:
+            yield CounterMetricFamily(
+                f"freshet_ps_{what}_tensors", f"Dense tensors whose bad gradients were {what}.", tensors
+            )

@@ -5,9 +5,28 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ps.arrays import Float32, Int64
+from ps.settings import OptimizerSettings, TableSettings
 
 MAX_GRADIENT: Final = 1e12
-"""A larger one is refused: its square, also after adding up repeats, must stay a finite float32."""
+"""A larger one is bad: its square, also after adding up repeats, must stay a finite float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """Whose bad gradients are let through, for the shards to skip or clip."""
+
+    tables: frozenset[str] = frozenset()
+    dense: bool = False
+
+    @staticmethod
+    def of(tables: Mapping[str, TableSettings], dense: OptimizerSettings) -> "Tolerance":
+        """As the settings of the tables and of the dense tensors say."""
+        tolerant = {name for name, table in tables.items() if table.optimizer.bad_gradients != "refuse"}
+        return Tolerance(frozenset(tolerant), dense.bad_gradients != "refuse")
+
+
+STRICT: Final = Tolerance()
+"""Every bad gradient is refused."""
 
 
 class PushRefused(Exception):  # noqa: N818 (an answer, not a fault)
@@ -39,13 +58,15 @@ class Push:
     samples: Sequence[tuple[int, int, int]] = ()
     """(partition, offset, action_ts_ms) of some of the examples: freshness is measured on them."""
 
-    def check(self) -> None:
-        """Raise ValueError when the spans make no sense or a gradient is not a sane number."""
+    def check(self, tolerance: Tolerance = STRICT) -> None:
+        """Raise ValueError when the spans make no sense or a gradient, unless tolerated, is bad."""
         _check_spans(self.spans)
         for name, (_, gradients) in self.tables.items():
-            _check_gradients(f"table {name!r}", gradients)
+            if name not in tolerance.tables:
+                _check_gradients(f"table {name!r}", gradients)
         for name, gradient in self.dense.items():
-            _check_gradients(f"dense tensor {name!r}", gradient)
+            if not tolerance.dense:
+                _check_gradients(f"dense tensor {name!r}", gradient)
 
 
 def _check_spans(spans: tuple[Span, ...]) -> None:
@@ -58,9 +79,15 @@ def _check_spans(spans: tuple[Span, ...]) -> None:
             raise ValueError(f"a span is [first, next) with 0 <= first < next: {show_spans((span,))}")
 
 
+def is_sane(gradients: Float32) -> bool:
+    """Whether none of `gradients` is NaN, infinite or beyond `MAX_GRADIENT`."""
+    # Comparisons with NaN are false; min and max need no temporary array.
+    within = not gradients.size or (gradients.max() <= MAX_GRADIENT and gradients.min() >= -MAX_GRADIENT)
+    return bool(within)
+
+
 def _check_gradients(what: str, gradients: Float32) -> None:
-    # Comparisons with NaN are false, so it is refused too; min and max need no temporary array.
-    if gradients.size and not (gradients.max() <= MAX_GRADIENT and gradients.min() >= -MAX_GRADIENT):
+    if not is_sane(gradients):
         raise ValueError(f"{what}: a gradient is NaN, infinite or beyond {MAX_GRADIENT:g}")
 
 

@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
-from ps.settings import InitializerSettings, OptimizerSettings, RowFormat, TableSettings
+from ps.push import is_sane
+from ps.reference_optimizers import initial_state, made_sane, state_floats, take_step
+from ps.schedules import learning_rate
+from ps.settings import InitializerSettings, RowFormat, TableSettings
 
 _MASK: Final = (1 << 64) - 1
 _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
@@ -67,38 +70,6 @@ def normal_quantile(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.array([NormalDist().inv_cdf(x) for x in p.tolist()])
 
 
-def state_floats(settings: OptimizerSettings, dim: int) -> int:
-    """Floats of optimizer state after the embedding."""
-    return {"sgd": 0, "adagrad": dim, "adam": 2 * dim + 1}[settings.kind]
-
-
-def step(settings: OptimizerSettings, row: Float32, gradient: Float32) -> None:
-    """Change `row`, the embedding followed by its state, by one `gradient` `float32[dim]`."""
-    f = np.float32
-    dim = len(gradient)
-    w, state = row[:dim], row[dim:]
-    g = gradient + f(2) * f(settings.l2) * w
-    rate = f(settings.learning_rate)
-    match settings.kind:
-        case "sgd":
-            w -= rate * g
-        case "adagrad":
-            state += g * g
-            w -= rate * g / np.sqrt(state + f(settings.epsilon))
-        case "adam":
-            m, v, steps = state[:dim], state[dim : 2 * dim], state[2 * dim :]
-            steps += f(1)
-            m += (g - m) * (f(1) - f(settings.beta_1))
-            v += (g * g - v) * (f(1) - f(settings.beta_2))
-            w -= m * _adam_rate(settings, float(steps[0])) / (np.sqrt(v) + f(settings.epsilon))
-
-
-def _adam_rate(settings: OptimizerSettings, steps: float) -> np.float32:
-    beta_1, beta_2 = float(np.float32(settings.beta_1)), float(np.float32(settings.beta_2))
-    correction = np.sqrt(1.0 - beta_2**steps) / (1.0 - beta_1**steps)
-    return np.float32(float(np.float32(settings.learning_rate)) * correction)
-
-
 def stored(values: Float32, rows: RowFormat) -> Float32:
     """What rows `float32[n, dim]` read as once they are kept as `rows`."""
     match rows:
@@ -143,6 +114,7 @@ class ReferenceTable:
         self._format = rows
         self._rows: dict[int, _Row] = {}
         self._touched: dict[int, set[int]] = {0: set()}
+        self.skipped_rows = self.clipped_rows = 0
         self.dim = settings.dim
         self.row_floats = self.dim + (state_floats(settings.optimizer, self.dim) if optimizer else 0)
 
@@ -165,20 +137,33 @@ class ReferenceTable:
         at = {row_id: i for i, row_id in enumerate(distinct.tolist())}
         return distinct, np.array([at[i] for i in ids.tolist()], np.int32), self.lookup(distinct)
 
-    def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0) -> None:
+    def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0, step: int = 0) -> None:
         """See `EmbeddingTable.apply_gradients`."""
         check_array(ids, "ids", np.int64, (None,))
         check_array(grads, "grads", np.float32, (len(ids), self.dim))
         if not self._learns:
             raise ValueError("this table has no optimizer: it takes no gradients")
-        sums = _sum_repeats(ids, grads)
-        if not all(np.isfinite(g).all() for g in (grads, *sums.values())):
-            raise ValueError("a gradient, or the sum of a repeated id's, is NaN or infinite")
-        for row_id, gradient in sums.items():
+        rate = learning_rate(self._settings.optimizer, step)
+        for row_id, gradient in self._sane_sums(ids, grads).items():
             row = self._find_or_insert(row_id)
-            step(self._settings.optimizer, row.values, gradient)
+            take_step(self._settings.optimizer, row.values, gradient, rate)
             row.last_update_ms = max(row.last_update_ms, ts_ms)
             row.count = min(row.count + 1, _MOST_COUNT)
+
+    def _sane_sums(self, ids: Int64, grads: Float32) -> dict[int, Float32]:
+        """Summed gradients by id, after what the settings say of bad ones."""
+        policy = self._settings.optimizer.bad_gradients
+        if policy == "refuse" and not is_sane(grads):
+            raise ValueError("a gradient is NaN, infinite or beyond 1e+12")
+        sums = _sum_repeats(ids, grads)
+        bad = {i for i, g in sums.items() if not is_sane(g)}
+        if policy == "skip":
+            self.skipped_rows += len(bad)
+            return {i: g for i, g in sums.items() if i not in bad}
+        if policy == "clip":
+            self.clipped_rows += len(bad)
+            return {i: made_sane(g) if i in bad else g for i, g in sums.items()}
+        return sums
 
     def assign(self, ids: Int64, rows: Float32, ts_ms: int | Int64 = 0, counts: Uint32 | None = None) -> None:
         """See `EmbeddingTable.assign`."""
@@ -275,9 +260,7 @@ class ReferenceTable:
 
     def _find_or_insert(self, row_id: int) -> _Row:
         if row_id not in self._rows:
-            accumulator = self._settings.optimizer.initial_accumulator
-            state_value = accumulator if self._settings.optimizer.kind == "adagrad" else 0.0
-            state = np.full(self.row_floats - self.dim, state_value, np.float32)
+            state = initial_state(self._settings.optimizer, self.dim)[: self.row_floats - self.dim]
             self._rows[row_id] = _Row(np.concatenate([self._initial(row_id), state]))
         if self._learns:
             self._touch(row_id)

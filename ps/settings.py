@@ -1,11 +1,64 @@
 """The blocks of a job file that concern the shards: tables, optimizers, `ps`, `sync`, `snapshots`."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 InitializerKind = Literal["zeros", "constant", "uniform", "normal", "truncated_normal"]
-OptimizerKind = Literal["sgd", "adagrad", "adam"]
+OptimizerKind = Literal[
+    "sgd",
+    "momentum",
+    "adagrad",
+    "rowwise_adagrad",
+    "adam",
+    "adamw",
+    "rmsprop",
+    "adadelta",
+    "ftrl",
+    "group_ftrl",
+]
+ScheduleKind = Literal["constant", "exponential", "inverse_time", "polynomial", "cosine"]
+BadGradients = Literal["refuse", "skip", "clip"]
+
+CONSTANTS: Final[Mapping[OptimizerKind, tuple[str, ...]]] = {
+    "sgd": (),
+    "momentum": ("momentum", "nesterov"),
+    "adagrad": ("initial_accumulator", "epsilon"),
+    "rowwise_adagrad": ("initial_accumulator", "epsilon"),
+    "adam": ("beta_1", "beta_2", "epsilon"),
+    "adamw": ("beta_1", "beta_2", "epsilon", "weight_decay"),
+    "rmsprop": ("rho", "epsilon"),
+    "adadelta": ("rho", "epsilon"),
+    "ftrl": ("initial_accumulator", "learning_rate_power", "beta", "l2_shrinkage"),
+    "group_ftrl": ("initial_accumulator", "learning_rate_power", "beta", "l2_shrinkage", "l21"),
+}
+"""The constants that not every kind has, by the kinds that have them."""
+STATE: Final[Mapping[OptimizerKind, tuple[str, ...]]] = {
+    "sgd": (),
+    "momentum": ("momentum",),
+    "adagrad": ("accumulator",),
+    "rowwise_adagrad": ("row_accumulator",),
+    "adam": ("m", "v", "steps"),
+    "adamw": ("m", "v", "steps"),
+    "rmsprop": ("velocity",),
+    "adadelta": ("accumulated_grad", "accumulated_delta"),
+    "ftrl": ("accumulator", "linear"),
+    "group_ftrl": ("accumulator", "linear"),
+}
+"""What follows the embedding in a row: as many floats each, but one for `steps` and `row_accumulator`."""
+DENSE_KINDS: Final = tuple(kind for kind in STATE if kind not in ("rowwise_adagrad", "group_ftrl"))
+"""Optimizers that need no rows."""
+UNSCHEDULED_KINDS: Final = ("ftrl", "group_ftrl")
+"""Their weights are proportional to the learning rate: they would change when it does."""
+SCHEDULE_CONSTANTS: Final[Mapping[ScheduleKind, tuple[str, ...]]] = {
+    "constant": (),
+    "exponential": ("decay_steps", "decay_rate", "staircase"),
+    "inverse_time": ("decay_steps", "decay_rate", "staircase"),
+    "polynomial": ("decay_steps", "end_learning_rate", "power"),
+    "cosine": ("decay_steps", "alpha"),
+}
+"""The constants of each decay."""
 RowFormat = Literal["float32", "float16", "int8"]
 """How rows without optimizer state are kept. See `ps.table.EmbeddingTable`."""
 
@@ -26,16 +79,67 @@ class InitializerSettings(Block):
     scale: float = 0.05
 
 
+class ScheduleSettings(Block):
+    """How the learning rate follows the step: a warm-up, then a decay of `keras.optimizers.schedules`.
+
+    The step is the number of pushes that the shard has applied before.
+    """
+
+    kind: ScheduleKind = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    """So many steps go in a line from `warmup_start` to `learning_rate`; then the decay begins at step 0."""
+    warmup_start: float = Field(default=0.0, ge=0)
+    decay_steps: int = Field(default=100_000, ge=1)
+    decay_rate: float = Field(default=0.96, gt=0)
+    staircase: bool = False
+    """The decay goes down once every `decay_steps`, not a little with each step."""
+    end_learning_rate: float = Field(default=0.0001, ge=0)
+    power: float = Field(default=1.0, gt=0)
+    """Of polynomial decay; 1: in a line."""
+    alpha: float = Field(default=0.0, ge=0)
+    """The share of the learning rate that cosine decay ends at."""
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every step has the same learning rate."""
+        return self.kind == "constant" and self.warmup_steps == 0
+
+
 class OptimizerSettings(Block):
-    """An optimizer and its constants, named as in Keras."""
+    """An optimizer and its constants, named as in Keras; `CONSTANTS` says which kind has which.
+
+    `rowwise_adagrad` keeps one accumulator for each row, of its gradient's mean square (Naumov et al., DLRM,
+    2019). `adam` counts each row's own steps (lazy). `group_ftrl` adds the group lasso over a row to `ftrl`
+    (Ni et al., CIKM 2019; Yue et al., ECML 2021): rows that matter little become zero as a whole.
+    """
 
     kind: OptimizerKind = "adagrad"
     learning_rate: float = Field(default=0.05, gt=0)
+    schedule: ScheduleSettings = ScheduleSettings()
+    momentum: float = Field(default=0.9, ge=0, le=1)
+    nesterov: bool = False
     initial_accumulator: float = Field(default=0.1, ge=0)
     beta_1: float = Field(default=0.9, ge=0, lt=1)
     beta_2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: float = Field(default=1e-7, gt=0)
+    rho: float = Field(default=0.9, ge=0, lt=1)
+    epsilon: float = Field(default=1e-7, ge=1e-30)
+    weight_decay: float = Field(default=0.004, ge=0)
+    """AdamW: each step takes away this share, times the learning rate, of the weight."""
+    learning_rate_power: float = Field(default=-0.5, ge=-1, le=0)
+    beta: float = Field(default=0.0, ge=0)
+    l1: float = Field(default=0.0, ge=0)
     l2: float = Field(default=0.0, ge=0)
+    """Penalties on the loss, `l1` Σ|w| + `l2` Σw² (keras.regularizers.L1L2); of FTRL its own strengths."""
+    l2_shrinkage: float = Field(default=0.0, ge=0)
+    l21: float = Field(default=0.0, ge=0)
+    """Of the group lasso; a row's norm counts √dim times."""
+    clipvalue: float | None = Field(default=None, gt=0)
+    """Each number of a gradient, penalties included, is clipped to ± this; before `clipnorm`."""
+    clipnorm: float | None = Field(default=None, gt=0)
+    """A row's gradient, summed over the batch, or a dense tensor's, is scaled down to this norm."""
+    bad_gradients: BadGradients = "refuse"
+    """What to do with one that is NaN, infinite or beyond 1e12: refuse the push; skip the row, or the dense
+    tensor, and count it; or clip it (NaN to 0), for `clipvalue` or `clipnorm` to make sense of, and count."""
 
 
 class TableSettings(Block):

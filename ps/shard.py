@@ -21,7 +21,7 @@ import numpy as np
 
 from ps.arrays import Float32, Int64, Uint32
 from ps.dense import DenseTensors
-from ps.push import Push, PushRefused, Span, show_spans
+from ps.push import Push, PushRefused, Span, Tolerance, show_spans
 from ps.settings import OptimizerSettings, TableSettings
 from ps.table import EmbeddingTable, Items
 from ps.updates import Sample
@@ -53,6 +53,8 @@ class ShardState:
     dense: Mapping[str, Float32]
     dense_state: Mapping[str, Mapping[str, Float32]]
     marks: Mapping[int, int]
+    steps: int
+    """Pushes applied: the step of the learning rate's schedule."""
 
     def close(self) -> None:
         """Let go of rows that were not read: a shard has one state at a time."""
@@ -106,7 +108,9 @@ class Shard:
             for name, settings in tables.items()
         }
         self._dense = DenseTensors(dense_optimizer)
+        self._tolerance = Tolerance.of(tables, dense_optimizer)
         self._marks: dict[int, int] = {}
+        self._steps = 0
         self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._changed_at: float | None = None
         self._broken = ""
@@ -116,6 +120,11 @@ class Shard:
     def dense_optimizer(self) -> OptimizerSettings:
         """Of the dense tensors."""
         return self._dense.optimizer
+
+    @property
+    def bad_dense_gradients(self) -> tuple[int, int]:
+        """Dense tensors whose bad gradient was skipped, and clipped, so far."""
+        return self._dense.skipped, self._dense.clipped
 
     def table(self, name: str) -> EmbeddingTable:
         """The table; raises ValueError when there is none of this name."""
@@ -144,7 +153,7 @@ class Shard:
         Raises PushRefused when it does not go on at the marks and ValueError when it is malformed: then too
         nothing has changed. ShardBrokenError: it has changed in part.
         """
-        push.check()
+        push.check(self._tolerance)
         self._check_shapes(push)
         with self._lock:
             if self._is_repeat(push.spans):
@@ -166,6 +175,7 @@ class Shard:
                 dense=self._dense.values,
                 dense_state=self._dense.state(),
                 marks=dict(self._marks),
+                steps=self._steps,
             )
 
     def restore_rows(self, table: str, rows: TableRows) -> None:
@@ -177,11 +187,13 @@ class Shard:
         dense: Mapping[str, Float32],
         dense_state: Mapping[str, Mapping[str, Float32]],
         marks: Mapping[int, int],
+        steps: int,
     ) -> None:
-        """Replace the dense tensors and the marks."""
+        """Replace the dense tensors, the marks and the number of pushes applied."""
         with self._lock:
             self._dense.restore(dense, dense_state)
             self._marks = dict(marks)
+            self._steps = steps
 
     def take_changes(self, also: Mapping[str, Int64]) -> Changes:
         """What changed since the last call, and the newest rows of ids `also`. Raises ShardBrokenError."""
@@ -263,8 +275,9 @@ class Shard:
 
     def _change(self, push: Push) -> None:
         for name, (ids, gradients) in push.tables.items():
-            self.tables[name].apply_gradients(ids, gradients, push.event_ts_ms)
-        self._dense.apply_gradients(push.dense)
+            self.tables[name].apply_gradients(ids, gradients, push.event_ts_ms, self._steps)
+        self._dense.apply_gradients(push.dense, self._steps)
+        self._steps += 1
         self._marks |= {span.partition: span.next for span in push.spans}
         self._samples.extend(Sample(*sample) for sample in push.samples)
         self._changed_at = self._changed_at or time.monotonic()

@@ -96,6 +96,7 @@ class Manifest(_Model):
     epoch: int
     created_ms: int
     marks: dict[int, int]
+    steps: int
     updates: UpdatesPosition | None
     tables: dict[str, TableEntry]
     dense: FileEntry
@@ -170,6 +171,7 @@ class SnapshotStore:
             epoch=epoch,
             created_ms=created_ms,
             marks=dict(state.marks),
+            steps=state.steps,
             updates=updates,
             tables=tables,
             dense=self._entry(staged, "dense.parquet"),
@@ -196,7 +198,7 @@ class SnapshotStore:
                 shard.restore_rows(name, rows)
         state = read_tensors(self._files, f"{path}/{manifest.dense_state.path}")
         dense = read_tensors(self._files, f"{path}/{manifest.dense.path}")
-        shard.restore_dense(dense, _unflatten(state), manifest.marks)
+        shard.restore_dense(dense, _unflatten(state), manifest.marks, manifest.steps)
 
     def _committed(self) -> list[str]:
         return [info.path for info in self._directories() if info.base_name.isdigit()]

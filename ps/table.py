@@ -12,6 +12,8 @@ import numpy as np
 
 from ps import _core
 from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
+from ps.optimizer import constants, native_kind
+from ps.schedules import check_schedule, learning_rate
 from ps.settings import RowFormat, TableSettings
 
 Items = tuple[Int64, Float32, Int64, Uint32]
@@ -41,6 +43,8 @@ class EmbeddingTable:
     ) -> None:
         """Make an empty table; `seed`, any integer, decides the initial rows.
 
+        Raises ValueError when the optimizer takes no schedule and has one.
+
         `optimizer=False`: rows carry no state, gradients are refused, touches are not listed (serving).
         `rows`: how such a table keeps them; with an optimizer anything but float32 is a ValueError. Values go
         in and out as float32, rounded to the nearest, ties to even; a row that was read and is assigned again
@@ -52,13 +56,14 @@ class EmbeddingTable:
         choose ids that collide. `threads`: so many work on one call, but on 4,096 ids each at least.
         `portable=True` never uses AVX2; the values are the same.
         """
+        check_schedule(settings.optimizer)
         self._core = _core.Table(
             dim=settings.dim,
             format=getattr(_core.RowFormat, rows),
             initializer=getattr(_core.InitializerKind, settings.initializer.kind),
             scale=settings.initializer.scale,
-            optimizer=getattr(_core.OptimizerKind, settings.optimizer.kind if optimizer else "none"),
-            constants=_constants(settings),
+            optimizer=native_kind(settings.optimizer.kind if optimizer else None),
+            constants=constants(settings.optimizer),
             seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
             placement_seed=secrets.randbits(64) if placement_seed is None else placement_seed,
             initial_capacity_rows=initial_capacity_rows,
@@ -66,11 +71,22 @@ class EmbeddingTable:
             portable=portable,
         )
         self.dim = settings.dim
+        self._optimizer = settings.optimizer
 
     @property
     def row_floats(self) -> int:
-        """Floats of a row: `dim`, then the state: 0 (SGD), `dim` (Adagrad) or 2 `dim` + 1 (Adam)."""
+        """Floats of a row: `dim`, then the optimizer's state (`ps.settings.STATE`)."""
         return self._core.row_floats
+
+    @property
+    def skipped_rows(self) -> int:
+        """Rows left out so far because of a bad gradient, once for each batch that had one."""
+        return self._core.skipped_rows
+
+    @property
+    def clipped_rows(self) -> int:
+        """Rows whose bad gradient was clipped so far, once for each batch that had one."""
+        return self._core.clipped_rows
 
     @property
     def memory_bytes(self) -> int:
@@ -101,15 +117,17 @@ class EmbeddingTable:
         _check_ids(ids)
         return self._core.lookup_unique(ids)
 
-    def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0) -> None:
+    def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0, step: int = 0) -> None:
         """One optimizer step per distinct id of `int64[n]`, with the sum of its gradients `float32[n, dim]`.
 
         Absent ids get a row first. A row's update time becomes `ts_ms` unless it is later already; its count
-        grows by 1. A NaN or infinite gradient, also in the sum: ValueError, nothing changed.
+        grows by 1. `step`, from 0, decides the learning rate where there is a schedule. A gradient
+        that is NaN, infinite or beyond 1e12: ValueError, nothing changed; or, as `bad_gradients` says, its
+        row is left as it is, or learns with what is left after clipping, judged by the sum of its gradients.
         """
         _check_ids(ids)
         check_array(grads, "grads", np.float32, (len(ids), self.dim))
-        self._core.apply_gradients(ids, grads, ts_ms)
+        self._core.apply_gradients(ids, grads, ts_ms, learning_rate(self._optimizer, step))
 
     def assign(self, ids: Int64, rows: Float32, ts_ms: int | Int64 = 0, counts: Uint32 | None = None) -> None:
         """Set rows of `ids` `int64[n]`: embeddings `float32[n, dim]`, or with state `float32[n, row_floats]`.
@@ -189,6 +207,7 @@ class EmbeddingTable:
         copy = object.__new__(EmbeddingTable)
         copy._core = self._core.clone()
         copy.dim = self.dim
+        copy._optimizer = self._optimizer
         return copy
 
 
@@ -213,15 +232,3 @@ def _chunks(cut: _core.Cut, most: int) -> Iterator[Items]:
             yield chunk
     finally:
         cut.close()
-
-
-def _constants(settings: TableSettings) -> _core.OptimizerConstants:
-    o = settings.optimizer
-    return _core.OptimizerConstants(
-        learning_rate=o.learning_rate,
-        initial_accumulator=o.initial_accumulator,
-        beta_1=o.beta_1,
-        beta_2=o.beta_2,
-        epsilon=o.epsilon,
-        l2=o.l2,
-    )

@@ -4,8 +4,8 @@
 #include <array>
 #include <bit>
 
+#include "finite.h"
 #include "hash.h"
-#include "optimizers.h"
 
 namespace freshet {
 
@@ -54,27 +54,33 @@ UniqueIds::UniqueIds(const int64_t* of, const std::vector<uint64_t>& hashes_of) 
 }
 
 SummedGradients::SummedGradients(const std::vector<uint64_t>& hashes, const float* gradients, size_t dim)
-    : gradients_(gradients), dim_(dim) {
+    : gradients_(gradients), size_(hashes.size()), dim_(dim) {
   FirstPositions firsts(hashes);
-  for (uint32_t i = 0; i < hashes.size(); ++i) {
+  for (uint32_t i = 0; i < size_; ++i) {
     const uint32_t first = firsts.of(i);
-    if (first != i) add(first, i, hashes.size());
+    if (first != i) add(first, i);
   }
 }
 
-bool SummedGradients::all_finite() const { return freshet::all_finite(sums_.data(), sums_.size()); }
+bool SummedGradients::sums_are_sane() const { return all_sane(sums_.data(), sums_.size()); }
 
-void SummedGradients::add(size_t first, size_t repeat, size_t n) {
-  if (repeats_.empty()) {
-    repeats_.resize(n);
-    sum_of_.resize(n, kNone);
-  }
-  repeats_[repeat] = true;
+float* SummedGradients::own(size_t first) {
+  if (sum_of_.empty()) sum_of_.resize(size_, kNone);
   if (sum_of_[first] == kNone) {
     sum_of_[first] = static_cast<uint32_t>(sums_.size() / dim_);
     sums_.insert(sums_.end(), gradients_ + first * dim_, gradients_ + (first + 1) * dim_);
   }
-  float* sum = sums_.data() + size_t{sum_of_[first]} * dim_;
+  return sums_.data() + size_t{sum_of_[first]} * dim_;
+}
+
+void SummedGradients::leave_out(size_t position) {
+  if (skipped_.empty()) skipped_.resize(size_);
+  skipped_[position] = true;
+}
+
+void SummedGradients::add(size_t first, size_t repeat) {
+  leave_out(repeat);
+  float* sum = own(first);
   for (size_t d = 0; d < dim_; ++d) sum[d] += gradients_[repeat * dim_ + d];
 }
 

@@ -54,23 +54,30 @@ class SummedGradients {
  public:
   SummedGradients(const std::vector<uint64_t>& hashes, const float* gradients, size_t dim);
 
+  size_t size() const { return size_; }
+
   // The gradient of the id whose first position this is.
   const float* at(size_t position) const {
     if (sum_of_.empty() || sum_of_[position] == kNone) return gradients_ + position * dim_;
     return sums_.data() + size_t{sum_of_[position]} * dim_;
   }
-  // Positions that repeat an earlier one; empty when none does.
-  const std::vector<bool>& repeats() const { return repeats_; }
-  bool all_finite() const;
+  // The same, to be changed.
+  float* own(size_t first);
+  // Positions without a gradient of their own: they repeat an earlier one, or were left out. Empty: none.
+  const std::vector<bool>& skipped() const { return skipped_; }
+  void leave_out(size_t position);
+  // Whether no sum is NaN, infinite or beyond kMaxGradient.
+  bool sums_are_sane() const;
 
  private:
   static constexpr uint32_t kNone = 0xffffffff;
 
-  void add(size_t first, size_t repeat, size_t n);
+  void add(size_t first, size_t repeat);
 
   const float* gradients_;
+  size_t size_;
   size_t dim_;
-  std::vector<bool> repeats_;
+  std::vector<bool> skipped_;
   std::vector<uint32_t> sum_of_;
   std::vector<float> sums_;
 };

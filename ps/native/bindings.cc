@@ -23,6 +23,8 @@ using Counts = nb::ndarray<const uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig,
 using Rows = nb::ndarray<const float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using RowsOut = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using CountsOut = nb::ndarray<uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<float, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using ConstFloats = nb::ndarray<const float, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using BoolsOut = nb::ndarray<bool, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <class T>
@@ -87,6 +89,14 @@ ItemArrays into_arrays(Items&& all, size_t row_floats) {
           into_array<Vector<uint32_t>>(std::move(all.counts), {n})};
 }
 
+void initialize_state(const Optimizer& optimizer, const Floats& state) {
+  optimizer.initialize_state(state.data());
+}
+
+void step(const Optimizer& optimizer, const Floats& row, const ConstFloats& gradient, float learning_rate) {
+  OptimizerBatch(optimizer, learning_rate).step(row.data(), gradient.data());
+}
+
 Vector<int64_t> touched_since(Table& table, unsigned mark, bool move) {
   std::vector<int64_t> ids = released([&] { return table.touched_since(mark, move); });
   const size_t n = ids.size();
@@ -109,8 +119,20 @@ NB_MODULE(_core, m) {
   nb::enum_<OptimizerKind>(m, "OptimizerKind")
       .value("none", OptimizerKind::kNone)
       .value("sgd", OptimizerKind::kSgd)
+      .value("momentum", OptimizerKind::kMomentum)
       .value("adagrad", OptimizerKind::kAdagrad)
-      .value("adam", OptimizerKind::kAdam);
+      .value("rowwise_adagrad", OptimizerKind::kRowwiseAdagrad)
+      .value("adam", OptimizerKind::kAdam)
+      .value("adamw", OptimizerKind::kAdamW)
+      .value("rmsprop", OptimizerKind::kRmsProp)
+      .value("adadelta", OptimizerKind::kAdadelta)
+      .value("ftrl", OptimizerKind::kFtrl)
+      .value("group_ftrl", OptimizerKind::kGroupFtrl);
+
+  nb::enum_<BadGradients>(m, "BadGradients")
+      .value("refuse", BadGradients::kRefuse)
+      .value("skip", BadGradients::kSkip)
+      .value("clip", BadGradients::kClip);
 
   nb::enum_<RowFormat>(m, "RowFormat")
       .value("float32", RowFormat::kFloat32)
@@ -118,8 +140,18 @@ NB_MODULE(_core, m) {
       .value("int8", RowFormat::kInt8);
 
   nb::class_<OptimizerConstants>(m, "OptimizerConstants")
-      .def(nb::init<float, float, float, float, float, float>(), "learning_rate"_a, "initial_accumulator"_a,
-           "beta_1"_a, "beta_2"_a, "epsilon"_a, "l2"_a);
+      .def(nb::init<float, bool, float, float, float, float, float, float, float, float, float, float, float,
+                    float, float, float, BadGradients>(),
+           nb::kw_only(), "momentum"_a, "nesterov"_a, "initial_accumulator"_a, "beta_1"_a, "beta_2"_a,
+           "rho"_a, "epsilon"_a, "weight_decay"_a, "learning_rate_power"_a, "beta"_a, "l1"_a, "l2"_a,
+           "l2_shrinkage"_a, "l21"_a, "clipvalue"_a, "clipnorm"_a, "bad_gradients"_a);
+
+  nb::class_<Optimizer>(m, "Optimizer")
+      .def(nb::init<OptimizerKind, const OptimizerConstants&, size_t>(), "kind"_a, "constants"_a, "dim"_a)
+      .def_prop_ro("state_floats", &Optimizer::state_floats)
+      .def("initialize_state", &initialize_state, "state"_a.noconvert())
+      .def("step", &step, "row"_a.noconvert(), "gradient"_a.noconvert(), "learning_rate"_a,
+           nb::call_guard<nb::gil_scoped_release>());
 
   const auto release = nb::call_guard<nb::gil_scoped_release>();
   nb::class_<Cut>(m, "Cut")
@@ -151,10 +183,10 @@ NB_MODULE(_core, m) {
       .def("lookup_unique", &lookup_unique, "ids"_a.noconvert())
       .def(
           "apply_gradients",
-          [](Table& t, const Ids& ids, const Rows& gradients, int64_t ts_ms) {
-            t.apply_gradients(ids.data(), ids.size(), gradients.data(), ts_ms);
+          [](Table& t, const Ids& ids, const Rows& gradients, int64_t ts_ms, float learning_rate) {
+            t.apply_gradients(ids.data(), ids.size(), gradients.data(), ts_ms, learning_rate);
           },
-          "ids"_a.noconvert(), "gradients"_a.noconvert(), "ts_ms"_a, release)
+          "ids"_a.noconvert(), "gradients"_a.noconvert(), "ts_ms"_a, "learning_rate"_a, release)
       .def(
           "assign",
           [](Table& t, const Ids& ids, const Rows& rows, const Ids& last_update_ms, const Counts& counts) {
@@ -187,6 +219,8 @@ NB_MODULE(_core, m) {
       .def("clone", &Table::clone, release)
       .def("__len__", &Table::size, release)
       .def_prop_ro("row_floats", &Table::row_floats)
+      .def_prop_ro("skipped_rows", [](const Table& t) { return t.gradient_policy().skipped_rows(); })
+      .def_prop_ro("clipped_rows", [](const Table& t) { return t.gradient_policy().clipped_rows(); })
       .def_prop_ro("capacity", &Table::capacity, release)
       .def_prop_ro("memory_bytes", &Table::memory_bytes, release);
 

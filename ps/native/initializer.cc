@@ -1,10 +1,10 @@
 #include "initializer.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
+#include "exact_math.h"
 #include "hash.h"
 #include "vectorise.h"
 
@@ -13,30 +13,6 @@ namespace {
 
 // The standard normal distribution function at -2: where Keras cuts its truncated normal.
 constexpr double kBelowMinusTwo = 0.022750131948179195;
-constexpr double kLn2 = 0.6931471805599453;
-constexpr double kSqrt2 = 1.4142135623730951;
-
-template <size_t N>
-double polynomial(const double (&coefficients)[N], double x) {
-  double sum = coefficients[N - 1];
-  for (size_t i = N - 1; i-- > 0;) sum = sum * x + coefficients[i];
-  return sum;
-}
-
-// ln(x) by the series of atanh: the C library's differs in the last bit from machine to machine.
-double exact_log(double x) {
-  const uint64_t bits = std::bit_cast<uint64_t>(x);
-  double exponent = static_cast<double>(static_cast<int64_t>(bits >> 52) - 1023);
-  double mantissa = std::bit_cast<double>((bits & 0x000fffffffffffff) | 0x3ff0000000000000);
-  if (mantissa > kSqrt2) {
-    mantissa *= 0.5;
-    exponent += 1.0;
-  }
-  const double t = (mantissa - 1.0) / (mantissa + 1.0);
-  static constexpr double kOddReciprocals[] = {1.0,        1.0 / 3.0,  1.0 / 5.0,  1.0 / 7.0,  1.0 / 9.0,
-                                               1.0 / 11.0, 1.0 / 13.0, 1.0 / 15.0, 1.0 / 17.0, 1.0 / 19.0};
-  return exponent * kLn2 + 2.0 * t * polynomial(kOddReciprocals, t * t);
-}
 
 constexpr size_t kChunk = 16;
 

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "finite.h"
 #include "prefetch.h"
 
 namespace freshet {
@@ -61,6 +62,7 @@ Table::Table(const TableConfig& config)
     : config_(config),
       initializer_(config.initializer, config.scale, config.seed, config.dim, config.portable),
       optimizer_(config.optimizer, config.constants, config.dim, config.portable),
+      gradient_policy_(config.constants.bad_gradients, config.dim),
       codec_(config.format, row_floats(), config.portable),
       space_(codec_.row_bytes()) {
   if (tracks_touched() && !codec_.is_float32())
@@ -107,21 +109,21 @@ void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, floa
                         });
 }
 
-void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms) {
+void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms,
+                            float learning_rate) {
   if (!tracks_touched()) throw std::invalid_argument("this table has no optimizer: it takes no gradients");
-  if (!all_finite(gradients, n * config_.dim)) throw std::invalid_argument("a gradient is NaN or infinite");
   const std::vector<uint64_t> hashes = hash_all(ids, n, config_.placement_seed);
-  const SummedGradients sums(hashes, gradients, config_.dim);
-  if (!sums.all_finite())
-    throw std::invalid_argument("the sum of the gradients of a repeated id is infinite");
-  walk<Access::kExclusive>(by_segment(hashes, sums.repeats()),
+  SummedGradients sums(hashes, gradients, config_.dim);
+  gradient_policy_.apply(gradients, sums);
+  walk<Access::kExclusive>(by_segment(hashes, sums.skipped()),
                            prefetch_change(codec_.row_bytes(), gradients, config_.dim),
-                           [&](Segment& segment, const Probe& probe, uint32_t row) {
+                           [&, optimizer = OptimizerBatch(optimizer_, learning_rate)](
+                               Segment& segment, const Probe& probe, uint32_t row) mutable {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
                              segment.cut.preserve(probe.hash, row, segment.rows);
                              segment.touched.touch(id, row, segment.rows);
-                             optimizer_.step(segment.rows.values(row), sums.at(probe.position));
+                             optimizer.step(segment.rows.values(row), sums.at(probe.position));
                              RowMeta& meta = segment.rows.meta(row);
                              meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
                              meta.set_count(meta.count() + 1);

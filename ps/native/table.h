@@ -8,6 +8,7 @@
 
 #include "arena.h"
 #include "cut.h"
+#include "gradient_policy.h"
 #include "initializer.h"
 #include "optimizers.h"
 #include "row_codec.h"
@@ -50,7 +51,8 @@ class Table {
   UniqueRows lookup_unique(const int64_t* ids, size_t n) const;
   // One step of the optimizer on each distinct id, with the sum of its gradients (n x dim); absent ids are
   // inserted first.
-  void apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms);
+  void apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms,
+                       float learning_rate);
   // `rows`: n x width; width dim keeps the state (initial for a new id), row_floats sets it. The last of
   // repeated ids wins. `counts` may be null: they stay.
   void assign(const int64_t* ids, size_t n, const float* rows, size_t width, const int64_t* last_update_ms,
@@ -70,6 +72,8 @@ class Table {
   std::vector<int64_t> touched_since(unsigned mark, bool move);
   std::unique_ptr<Table> clone() const;
 
+  // What became of rows whose gradient was bad.
+  const GradientPolicy& gradient_policy() const { return gradient_policy_; }
   size_t size() const;
   size_t capacity() const;
   size_t memory_bytes() const;
@@ -89,6 +93,7 @@ class Table {
   TableConfig config_;
   Initializer initializer_;
   Optimizer optimizer_;
+  GradientPolicy gradient_policy_;
   RowCodec codec_;
   Arena arena_;
   RowSpace space_;

@@ -105,7 +105,49 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
         (
             {f"{TABLES}/hour": {"optimizer": {"kind": "sgd", "beta_1": 0.5}}},
             "schema.tables.hour.optimizer.beta_1",
-            "is of adam; kind sgd has no such constant",
+            "is of adam or adamw; kind sgd has no such constant",
+            None,
+        ),
+        (
+            {"schema/default_table": {"optimizer": {"kind": "ftrl", "l21": 0.1}}},
+            "schema.default_table.optimizer.l21",
+            "is of group_ftrl; kind ftrl has no such constant",
+            None,
+        ),
+        (
+            {"schema/default_table": {"optimizer": {"schedule": {"kind": "cosine", "decay_rate": 0.5}}}},
+            "schema.default_table.optimizer.schedule.decay_rate",
+            "is of exponential or inverse_time; kind cosine has no such constant",
+            None,
+        ),
+        (
+            {"schema/default_table": {"optimizer": {"kind": "ftrl", "schedule": {"warmup_steps": 5}}}},
+            "schema.default_table.optimizer.schedule",
+            "is not for kind ftrl, whose weights are proportional to the learning rate",
+            None,
+        ),
+        (
+            {"schema/default_table": {"optimizer": {"schedule": {"warmup_start": 0.5}}}},
+            "schema.default_table.optimizer.schedule.warmup_start",
+            "is not used: warmup_steps is 0",
+            None,
+        ),
+        (
+            {"schema/default_table": {"optimizer": {"schedule": {"kind": "exponential", "decay_rate": 2}}}},
+            "schema.default_table.optimizer.schedule.decay_rate",
+            "must be at most 1: the learning rate would grow without end",
+            None,
+        ),
+        (
+            {"model/optimizer": {"kind": "adam", "bad_gradients": "clip"}},
+            "model.optimizer.bad_gradients",
+            "needs clipvalue or clipnorm",
+            None,
+        ),
+        (
+            {"model/optimizer": {"kind": "rowwise_adagrad"}},
+            "model.optimizer.kind",
+            "is for the rows of tables; dense tensors take sgd, momentum, adagrad, adam, adamw, ",
             None,
         ),
         (

@@ -110,8 +110,8 @@ class Served:
 def serve(make_shard) -> Iterator[Callable[..., Served]]:
     with ExitStack() as stack:
 
-        def start(shards: int = 1) -> Served:
-            served = Served([make_shard(i, shards) for i in range(shards)], [], [])
+        def start(shards: int = 1, **options: Any) -> Served:
+            served = Served([make_shard(i, shards, **options) for i in range(shards)], [], [])
             served.services = [served.start(i) for i in range(shards)]
             served.addresses = [f"127.0.0.1:{s.port}" for s in served.services]
             stack.callback(served.stop)

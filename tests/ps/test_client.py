@@ -183,7 +183,7 @@ def test_a_partition_that_one_shard_lost_starts_at_0_there(serve, connect):
 def test_a_broken_shard_ends_itself(serve, connect, make_push, monkeypatch):
     served = serve(1)
 
-    def out_of_memory(gradients: object) -> None:
+    def out_of_memory(gradients: object, step: int) -> None:
         raise MemoryError
 
     monkeypatch.setattr(served.shards[0]._dense, "apply_gradients", out_of_memory)

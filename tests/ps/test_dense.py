@@ -2,49 +2,84 @@ import numpy as np
 import pytest
 
 from ps.dense import DenseTensors
-from ps.settings import OptimizerSettings
+from ps.settings import OptimizerSettings, TableSettings
+from ps.table import EmbeddingTable
+
+ONE = np.array([1])
 
 OPTIMIZERS = [
     OptimizerSettings(kind="sgd", learning_rate=0.1),
     OptimizerSettings(kind="sgd", learning_rate=0.1, l2=0.01),
+    OptimizerSettings(kind="momentum", learning_rate=0.1, nesterov=True),
     OptimizerSettings(kind="adagrad", learning_rate=0.1, initial_accumulator=0.2),
     OptimizerSettings(kind="adam", learning_rate=0.01),
     OptimizerSettings(kind="adam", learning_rate=0.01, beta_1=0.5, beta_2=0.9, l2=0.1),
+    OptimizerSettings(kind="adamw", learning_rate=0.01, weight_decay=0.3),
+    OptimizerSettings(kind="rmsprop", learning_rate=0.01),
+    OptimizerSettings(kind="adadelta", learning_rate=1.0),
+    OptimizerSettings(kind="ftrl", learning_rate=0.1, l1=0.1, l2=0.1),
+    OptimizerSettings(kind="adagrad", clipvalue=0.5, clipnorm=1.0),
 ]
 
 
-def keras_formula(o: OptimizerSettings, w: float, gradients: list[float]) -> float:
-    """One weight, in float64, as Keras documents its optimizers."""
-    m = v = 0.0
-    accumulator = o.initial_accumulator
-    for t, gradient in enumerate(gradients, 1):
-        g = gradient + 2 * o.l2 * w
-        if o.kind == "sgd":
-            w -= o.learning_rate * g
-        elif o.kind == "adagrad":
-            accumulator += g * g
-            w -= o.learning_rate * g / (accumulator + o.epsilon) ** 0.5
-        else:
-            m += (g - m) * (1 - o.beta_1)
-            v += (g * g - v) * (1 - o.beta_2)
-            rate = o.learning_rate * (1 - o.beta_2**t) ** 0.5 / (1 - o.beta_1**t)
-            w -= rate * m / (v**0.5 + o.epsilon)
-    return w
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o.kind}, l2 {o.l2}")
+def test_a_tensor_learns_like_a_row_of_a_table(optimizer):
+    """Rows learn as in Keras: tests/ps/test_table_optimizers.py."""
+    rng = np.random.default_rng(3)
+    initial, gradients = (rng.normal(size=size).astype(np.float32) for size in ((2, 3), (50, 2, 3)))
+    dense = DenseTensors(optimizer)
+    table = EmbeddingTable(TableSettings(dim=6, optimizer=optimizer), 1)
+    dense.initialize({"w": initial})
+    table.assign(ONE, initial.reshape(1, 6))
+    for gradient in gradients:
+        dense.apply_gradients({"w": gradient})
+        table.apply_gradients(ONE, gradient.reshape(1, 6))
+    assert np.array_equal(dense.values["w"].reshape(1, 6), table.lookup(ONE))
+    state = np.concatenate([np.ravel(part) for part in dense.state()["w"].values()] or [ONE[:0]])
+    assert np.array_equal(state, table.items()[1][0, 6:])
+
+
+@pytest.mark.parametrize("kind", ["rowwise_adagrad", "group_ftrl"])
+def test_optimizers_of_rows_are_refused(kind):
+    with pytest.raises(ValueError, match=f"kind {kind} is for the rows of tables"):
+        DenseTensors(OptimizerSettings(kind=kind))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o.kind}, l2 {o.l2}")
-def test_steps_follow_the_formula_of_keras(optimizer):
-    rng = np.random.default_rng(3)
-    initial, gradients = rng.normal(size=(2, 3)), rng.normal(size=(50, 2, 3))
+def test_what_is_restored_learns_on_the_same(optimizer):
+    first, second = DenseTensors(optimizer), DenseTensors(optimizer)
+    tensors = {"w": np.ones((2, 3), np.float32), "b": np.array(2, np.float32)}
+    first.initialize(tensors)
+    for i in range(3):
+        first.apply_gradients({name: tensor * (i + 1) for name, tensor in tensors.items()})
+    second.restore(first.values, first.state())
+    for dense in (first, second):
+        dense.apply_gradients(tensors)
+    assert {n: v.tolist() for n, v in first.values.items()} == {
+        n: v.tolist() for n, v in second.values.items()
+    }
+
+
+BAD = np.array([np.nan, np.inf, 1], np.float32)
+
+
+def test_a_tensor_with_a_bad_gradient_is_skipped_and_counted():
+    dense = DenseTensors(OptimizerSettings(kind="adam", bad_gradients="skip"))
+    dense.initialize({"a": np.ones(3, np.float32), "b": np.ones(1, np.float32)})
+    dense.apply_gradients({"a": BAD, "b": np.ones(1, np.float32)})
+    assert dense.values["a"].tolist() == [1, 1, 1]
+    assert dense.values["b"][0] < 1
+    assert dense.state()["a"]["steps"] == 0
+    assert (dense.skipped, dense.clipped) == (1, 0)
+
+
+def test_a_bad_gradient_is_clipped_and_counted():
+    optimizer = OptimizerSettings(kind="sgd", learning_rate=1, bad_gradients="clip", clipvalue=2)
     dense = DenseTensors(optimizer)
-    dense.initialize({"w": initial.astype(np.float32)})
-    for gradient in gradients:
-        dense.apply_gradients({"w": gradient.astype(np.float32)})
-    expected = [
-        [keras_formula(optimizer, initial[i, j], gradients[:, i, j].tolist()) for j in range(3)]
-        for i in range(2)
-    ]
-    np.testing.assert_allclose(dense.values["w"], expected, rtol=2e-4, atol=2e-5)
+    dense.initialize({"a": np.ones(3, np.float32)})
+    dense.apply_gradients({"a": BAD})
+    assert dense.values["a"].tolist() == [1, -1, 0]
+    assert (dense.skipped, dense.clipped) == (0, 1)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o.kind}, l2 {o.l2}")

@@ -96,7 +96,7 @@ def test_a_malformed_push_changes_nothing_even_where_it_is_sound(make_shard, mak
 def test_after_a_push_that_broke_halfway_nothing_is_taken_or_told(make_shard, make_push, monkeypatch):
     shard = make_shard()
 
-    def out_of_memory(gradients: object) -> None:
+    def out_of_memory(gradients: object, step: int) -> None:
         raise MemoryError("no more")
 
     monkeypatch.setattr(shard._dense, "apply_gradients", out_of_memory)

@@ -5,7 +5,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from ps.settings import OptimizerSettings, TableSettings
+from ps.schedules import learning_rate
+from ps.settings import OptimizerSettings, ScheduleSettings, TableSettings
 from ps.snapshot import SnapshotError, SnapshotStore, UpdatesPosition
 
 POSITION = UpdatesPosition(epoch=5, sequence=9, partition=1, offset=77)
@@ -44,6 +45,28 @@ def test_a_restored_shard_is_the_same_and_learns_on_the_same(
         assert not shard.push(make_push(3, 8, [1]))
         assert shard.push(make_push(8, 9, [1, 500], dense={"bias": np.array(1, np.float32)}))
     assert contents(restored) == contents(trained)
+
+
+def test_a_schedule_goes_on_where_it_was(tmp_path, make_shard, make_push, contents):
+    schedule = ScheduleSettings(kind="cosine", warmup_steps=3, decay_steps=20)
+    optimizer = OptimizerSettings(kind="sgd", schedule=schedule)
+    options = {"tables": {"user": TableSettings(dim=3, optimizer=optimizer)}, "dense_optimizer": optimizer}
+    shard, restored = make_shard(**options), make_shard(**options)
+    shard.initialize_dense({"w": np.ones(2, np.float32)})
+
+    def learn(learner, positions):
+        for i in positions:
+            learner.push(make_push(i, i + 1, [1], dense={"w": np.ones(2, np.float32)}))
+
+    learn(shard, range(8))
+    store = SnapshotStore(str(tmp_path), 0, keep=3)
+    assert store.write(shard, 5, None).steps == 8
+    store.restore(restored)
+    for learner in (shard, restored):
+        learn(learner, [7, 8, 9])  # the first is a repeat, which is no step
+    assert contents(restored) == contents(shard)
+    rates = [learning_rate(optimizer, step) for step in range(10)]
+    np.testing.assert_allclose(restored.dense()["w"], 1 - sum(rates), rtol=1e-5)
 
 
 def test_an_empty_shard_and_wide_rows_survive_too(tmp_path, make_shard, contents):

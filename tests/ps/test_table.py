@@ -208,9 +208,23 @@ def test_a_serving_table_has_no_state_and_takes_no_gradients():
         table.apply_gradients(ids, ones(ids))
 
 
-@pytest.mark.parametrize(("optimizer", "floats"), [("sgd", 4), ("adagrad", 8), ("adam", 13)])
+STATE_FLOATS = {
+    "sgd": 0,
+    "momentum": 4,
+    "adagrad": 4,
+    "rowwise_adagrad": 1,
+    "adam": 9,
+    "adamw": 9,
+    "rmsprop": 4,
+    "adadelta": 8,
+    "ftrl": 8,
+    "group_ftrl": 8,
+}
+
+
+@pytest.mark.parametrize(("optimizer", "floats"), STATE_FLOATS.items())
 def test_row_floats_are_embedding_and_state(optimizer: str, floats: int):
-    assert make(optimizer=optimizer).row_floats == floats
+    assert make(optimizer=optimizer).row_floats == 4 + floats
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -222,19 +236,12 @@ def test_a_gradient_that_is_not_finite_is_refused_and_changes_nothing(bad: float
     table.touched()
     grads = ones(EXTREMES)
     grads[at] = bad
-    with pytest.raises(ValueError, match="NaN or infinite"):
+    with pytest.raises(ValueError, match=r"NaN, infinite or beyond 1e\+12"):
         table.apply_gradients(EXTREMES, grads)
     with pytest.raises(ValueError, match="NaN or an infinite"):
         table.assign(EXTREMES, grads)
     assert by_id(table) == before
     assert table.touched().size == 0
-
-
-def test_finite_gradients_whose_sum_is_infinite_are_refused():
-    table = make()
-    with pytest.raises(ValueError, match="sum of the gradients"):
-        table.apply_gradients(np.array([4, 4]), np.full((2, 4), 3e38, np.float32))
-    assert len(table) == 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ps.reference import ReferenceTable
-from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
+from ps.settings import BadGradients, InitializerSettings, OptimizerKind, OptimizerSettings, TableSettings
 from ps.table import EmbeddingTable
 
 # Few distinct ids, so that sequences meet the same row again; and any id at all.
@@ -26,7 +26,13 @@ table_settings = st.builds(
     dim=st.sampled_from([1, 2, 5, 16]),
     initializer=st.builds(InitializerSettings, kind=st.sampled_from(["zeros", "constant", "uniform"])),
     optimizer=st.builds(
-        OptimizerSettings, kind=st.sampled_from(["sgd", "adagrad", "adam"]), l2=st.sampled_from([0.0, 0.01])
+        OptimizerSettings,
+        kind=st.sampled_from(get_args(OptimizerKind)),
+        l1=st.sampled_from([0.0, 0.01]),
+        l2=st.sampled_from([0.0, 0.01]),
+        l21=st.sampled_from([0.0, 0.1]),
+        clipnorm=st.sampled_from([None, 2.0]),
+        bad_gradients=st.sampled_from(get_args(BadGradients)),
     ),
 )
 
@@ -75,12 +81,19 @@ class Comparison(RuleBasedStateMachine):
         self.reference = ReferenceTable(chosen, seed, **kept)
         self.our_cut, self.their_cut = (chunk for chunk in ()), None
 
-    @rule(ids=st.one_of(batches, ranges), ts_ms=times, seed=st.integers(0, 2**32))
-    def apply_gradients(self, ids: np.ndarray, ts_ms: int, seed: int) -> None:
-        grads = np.random.default_rng(seed).normal(size=(len(ids), self.settings.dim)).astype(np.float32)
+    @rule(
+        ids=st.one_of(batches, ranges),
+        ts_ms=times,
+        seed=st.integers(0, 2**32),
+        bad=st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 3e12, 1e12]), max_size=2),
+    )
+    def apply_gradients(self, ids: np.ndarray, ts_ms: int, seed: int, bad: list[float]) -> None:
+        rng = np.random.default_rng(seed)
+        grads = rng.normal(size=(len(ids), self.settings.dim)).astype(np.float32)
+        for value in bad if grads.size else ():
+            grads.flat[rng.integers(grads.size)] = value
         if self.learns:
-            self.table.apply_gradients(ids, grads, ts_ms)
-            self.reference.apply_gradients(ids, grads, ts_ms)
+            same_outcome(lambda table: table.apply_gradients(ids, grads, ts_ms), self.table, self.reference)
         else:
             with pytest.raises(ValueError, match="no optimizer"):
                 self.table.apply_gradients(ids, grads, ts_ms)
@@ -153,6 +166,8 @@ class Comparison(RuleBasedStateMachine):
         if hasattr(self, "table"):
             assert len(self.table) == len(self.reference)
             assert self.table.capacity >= len(self.table)
+            assert self.table.skipped_rows == self.reference.skipped_rows
+            assert self.table.clipped_rows == self.reference.clipped_rows
 
 
 Comparison.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
 from ps.table import EmbeddingTable
@@ -75,8 +76,9 @@ def test_no_step_is_lost_between_writers():
     assert (table.items()[3] == 160).all()
 
 
-def test_items_and_clones_hold_each_batch_whole_or_not_at_all():
-    table = make("adagrad")
+@pytest.mark.parametrize("kind", ["adagrad", "adamw", "group_ftrl"])
+def test_items_and_clones_hold_each_batch_whole_and_state_of_the_same_step_or_not_at_all(kind: str):
+    table = make(kind)
     ids = np.arange(5000)
 
     def write(done: threading.Event) -> None:
