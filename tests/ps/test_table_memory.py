@@ -73,18 +73,13 @@ for case in CASES:
 print("true")
 """
 
+# About 110 MB each: where the system is out of huge pages, one that is counted may be there in part.
 CASES = [
-    (1, "int8", 600_000),
-    (1, "learnt", 500_000),
-    (2, "float16", 600_000),
-    (16, "learnt", 300_000),
-    (16, "int8", 500_000),
-    (17, "float32", 400_000),
-    (100, "float16", 200_000),
-    (256, "int8", 150_000),
-    (1024, "float32", 10_000),
-    (1024, "learnt", 6_000),
-    (1024, "int8", 40_000),
+    (1, "int8", 1_500_000),
+    (16, "learnt", 600_000),
+    (100, "float16", 450_000),
+    (256, "int8", 350_000),
+    (1024, "learnt", 13_000),
 ]
 
 
