@@ -1,6 +1,6 @@
 """Speed and memory of the embedding table beside its peers.
 
-    freshet bench table [--rows 10000000] [--rounds 7] [--with-tfra] [--json]
+    freshet bench table [--rows 10240000] [--rounds 7] [--with-tfra] [--json]
 
 Rows of 16 floats with Adagrad state, batches of 8,192 ids. Builds `benchmarks/native` into .cache and runs
 it: all contenders in one process, in turns, medians of the rounds.
@@ -228,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--rows", type=int, default=10_240_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--with-tfra", action="store_true")
     parser.add_argument("--json", action="store_true")

@@ -1,5 +1,4 @@
 #include <boost/unordered/unordered_flat_map.hpp>
-
 #include <functional>
 
 #include "huge_pages.h"

@@ -32,8 +32,8 @@ class Contender {
 struct Entry {
   std::string name;
   std::function<std::unique_ptr<Contender>(size_t most_rows)> make;
-  bool has_keys = true;                // the ceiling has none: it neither misses nor inserts
-  bool changes_from_threads = true;    // without a lock of its own: one thread changes
+  bool has_keys = true;              // the ceiling has none: it neither misses nor inserts
+  bool changes_from_threads = true;  // without a lock of its own: one thread changes
 };
 
 std::vector<Entry> ceiling_entries();

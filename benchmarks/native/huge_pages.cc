@@ -1,5 +1,7 @@
 #include "huge_pages.h"
 
+#include <cstring>
+
 #include "contender.h"
 #include "pages.h"
 
@@ -16,6 +18,12 @@ void* map_huge(size_t bytes) {
 
 void unmap_huge(void* memory, size_t bytes) {
   release_pages(static_cast<std::byte*>(memory), round_up(bytes, kHugePageBytes));
+}
+
+void warm_memory(size_t bytes) {
+  void* memory = map_huge(bytes);
+  std::memset(memory, 1, bytes);
+  unmap_huge(memory, bytes);
 }
 
 Rows::Rows(size_t most_rows)

@@ -11,6 +11,10 @@ namespace freshet::bench {
 void* map_huge(size_t bytes);
 void unmap_huge(void* memory, size_t bytes);
 
+// Takes memory and gives it back: a virtual machine's host is slow the first time, and no contender is to
+// pay.
+void warm_memory(size_t bytes);
+
 // For containers: large arrays on huge pages, small ones on the heap.
 template <class T>
 struct HugeAllocator {

@@ -1,8 +1,7 @@
 // The map inside Monolith and TFRA: keys and rows in its buckets, a lock per stripe of buckets.
-#include <libcuckoo/cuckoohash_map.hh>
-
 #include <cstring>
 #include <functional>
+#include <libcuckoo/cuckoohash_map.hh>
 
 #include "adagrad.h"
 #include "contender.h"

@@ -15,6 +15,7 @@
 
 #include "contender.h"
 #include "draws.h"
+#include "huge_pages.h"
 #include "measure.h"
 #include "ours.h"
 
@@ -78,6 +79,7 @@ class Bench {
     for (size_t round = 0; round < std::min<size_t>(rounds_, 3); ++round) {
       for (const Entry& entry : entries_) {
         if (!entry.has_keys || (c.threads > 1 && !entry.changes_from_threads)) continue;
+        warm_memory(rows_ * 2 * kPayloadBytes);
         const std::unique_ptr<Contender> table = entry.make(rows_);
         rates[entry.name].push_back(rate(batches, c.threads, [&](size_t b, const Batch& batch, size_t) {
           const Clock::time_point start = Clock::now();
@@ -110,8 +112,8 @@ class Bench {
         if (!ours || inserted % (16 * kBatch)) continue;
         ours->table.touched(true);  // its list is not part of a row
         if (inserted < rows_ / 10) continue;
-        most_bytes_per_row = std::max(
-            most_bytes_per_row, static_cast<double>(ours->table.memory_bytes()) / static_cast<double>(inserted));
+        most_bytes_per_row = std::max(most_bytes_per_row, static_cast<double>(ours->table.memory_bytes()) /
+                                                              static_cast<double>(inserted));
       }
       if (ours) {
         ours->table.touched(true);
@@ -195,7 +197,8 @@ int main(int argc, char** argv) {
   }
   std::vector<Entry> entries = all_entries();
   const auto is_wanted = [&](const Entry& entry) {
-    return argc == 3 || std::any_of(argv + 3, argv + argc, [&](const char* name) { return entry.name == name; });
+    return argc == 3 ||
+           std::any_of(argv + 3, argv + argc, [&](const char* name) { return entry.name == name; });
   };
   std::erase_if(entries, [&](const Entry& entry) { return !is_wanted(entry); });
   Bench(std::strtoull(argv[1], nullptr, 10), std::strtoull(argv[2], nullptr, 10), entries).run();
