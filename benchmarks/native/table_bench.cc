@@ -110,13 +110,13 @@ class Bench {
         table->update(batch, gradients_.data());
         inserted += batch.ids.size();
         if (!ours || inserted % (16 * kBatch)) continue;
-        ours->table.touched(true);  // its list is not part of a row
+        ours->table.touched_since(0, true);  // its list is not part of a row
         if (inserted < rows_ / 10) continue;
         most_bytes_per_row = std::max(most_bytes_per_row, static_cast<double>(ours->table.memory_bytes()) /
                                                               static_cast<double>(inserted));
       }
       if (ours) {
-        ours->table.touched(true);
+        ours->table.touched_since(0, true);
         report_memory(ours->table, resident_bytes() - before, most_bytes_per_row);
       }
       tables_.push_back(std::move(table));
