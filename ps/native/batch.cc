@@ -8,6 +8,21 @@
 #include "hash.h"
 
 namespace freshet {
+namespace {
+
+template <class Kept>
+std::vector<Probe> counting_sort(const std::vector<uint64_t>& hashes, Kept kept) {
+  std::array<uint32_t, kSegments + 1> start{};
+  for (size_t i = 0; i < hashes.size(); ++i) start[segment_of(hashes[i]) + 1] += kept(i);
+  for (size_t s = 1; s <= kSegments; ++s) start[s] += start[s - 1];
+  std::vector<Probe> probes(start[kSegments]);
+  for (size_t i = 0; i < hashes.size(); ++i) {
+    if (kept(i)) probes[start[segment_of(hashes[i])]++] = {hashes[i], static_cast<uint32_t>(i)};
+  }
+  return probes;
+}
+
+}  // namespace
 
 std::vector<uint64_t> hash_all(const int64_t* ids, size_t n, uint64_t seed) {
   std::vector<uint64_t> hashes(n);
@@ -16,15 +31,8 @@ std::vector<uint64_t> hash_all(const int64_t* ids, size_t n, uint64_t seed) {
 }
 
 std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::vector<bool>& skip) {
-  std::array<uint32_t, kSegments + 1> start{};
-  const auto kept = [&skip](size_t i) { return skip.empty() || !skip[i]; };
-  for (size_t i = 0; i < hashes.size(); ++i) start[segment_of(hashes[i]) + 1] += kept(i);
-  for (size_t s = 1; s <= kSegments; ++s) start[s] += start[s - 1];
-  std::vector<Probe> probes(start[kSegments]);
-  for (size_t i = 0; i < hashes.size(); ++i) {
-    if (kept(i)) probes[start[segment_of(hashes[i])]++] = {hashes[i], static_cast<uint32_t>(i)};
-  }
-  return probes;
+  if (skip.empty()) return counting_sort(hashes, [](size_t) { return true; });
+  return counting_sort(hashes, [&skip](size_t i) { return !skip[i]; });
 }
 
 FirstPositions::FirstPositions(const std::vector<uint64_t>& hashes)

@@ -14,6 +14,9 @@ inline size_t segment_of(uint64_t hash) { return hash >> (64 - kSegmentBits); }
 
 // One id of a batch: its hash and where it stands in the caller's arrays.
 struct Probe {
+  Probe() {}  // leaves it undefined: a batch writes each of its probes anyway
+  Probe(uint64_t hash, uint32_t position) : hash(hash), position(position) {}
+
   uint64_t hash;
   uint32_t position;
 };

@@ -34,16 +34,21 @@ void CuckooMap::allocate() {
   view_.data = static_cast<Bucket*>(memory);
 }
 
+bool CuckooMap::insert_first(uint64_t hash, uint32_t row) {
+  const uint32_t first = view_.choose(hash).first;
+  if (view_.data[first].full()) return false;
+  put(first, hash, row);
+  ++size_;
+  return true;
+}
+
 bool CuckooMap::insert(uint64_t hash, uint32_t row) {
+  if (insert_first(hash, row)) return true;
   const Choice choice = view_.choose(hash);
-  uint32_t target = choice.first;
-  if (view_.data[choice.first].full()) {
-    const std::optional<uint32_t> room = make_room(choice);
-    if (!room) return false;
-    target = *room;
-  }
-  put(target, hash, row);
-  if (target != choice.first) ++view_.data[choice.first].away;
+  const std::optional<uint32_t> room = make_room(choice);
+  if (!room) return false;
+  put(*room, hash, row);
+  if (*room != choice.first) ++view_.data[choice.first].away;
   ++size_;
   return true;
 }
@@ -77,19 +82,18 @@ void CuckooMap::put(uint32_t index, uint64_t hash, uint32_t row) {
 // Breadth first, so that the shortest chain of moves wins; bounded, so that an insert is. The shortest chain
 // passes no bucket twice.
 std::optional<uint32_t> CuckooMap::make_room(Choice choice) {
+  if (!view_.data[choice.second].full()) return choice.second;
   Path nodes;
   size_t used = 0;
   nodes[used++] = {choice.first, -1, 0};
   nodes[used++] = {choice.second, -1, 0};
   for (size_t n = 0; n < used; ++n) {
     const uint32_t index = nodes[n].bucket;
-    const Bucket& bucket = view_.data[index];
-    if (!bucket.full()) return shift_along(nodes, static_cast<int16_t>(n));
     for (unsigned slot = 0; slot < kSlots && used < kSearchNodes; ++slot) {
-      const Choice choices = view_.choose(bucket.hashes[slot]);
-      const uint32_t other = choices.first == index ? choices.second : choices.first;
-      prefetch(view_.data + other);  // looked at when those before it have been
-      nodes[used++] = {other, static_cast<int16_t>(n), static_cast<uint8_t>(slot)};
+      const uint32_t other = view_.other(view_.data[index].hashes[slot], index);
+      nodes[used] = {other, static_cast<int16_t>(n), static_cast<uint8_t>(slot)};
+      if (!view_.data[other].full()) return shift_along(nodes, static_cast<int16_t>(used));
+      ++used;
     }
   }
   return std::nullopt;

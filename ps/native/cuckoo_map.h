@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "hash.h"
+#include "prefetch.h"
 
 namespace freshet {
 
@@ -68,6 +69,18 @@ class CuckooMap {
       const uint32_t row = bucket->find(hash);
       return row != kNoRow || bucket->away == 0 ? row : second(hash)->find(hash);
     }
+    uint32_t other(uint64_t hash, uint32_t bucket) const {
+      const Choice choice = choose(hash);
+      return choice.first == bucket ? choice.second : choice.first;
+    }
+    // Asks for what an insert between two full buckets will look at next. Both should be near already.
+    [[gnu::always_inline]] void prefetch_moves(uint64_t hash) const {
+      const Choice choice = choose(hash);
+      if (!data[choice.first].full() || !data[choice.second].full()) return;
+      for (const uint32_t index : {choice.first, choice.second}) {
+        for (const uint64_t moved : data[index].hashes) prefetch(data + other(moved, index));
+      }
+    }
   };
 
   CuckooMap(uint32_t buckets, uint64_t salt, Arena& arena);
@@ -79,6 +92,8 @@ class CuckooMap {
   const View& view() const { return view_; }
   // The key must be absent. False: no place within the search bound, and nothing has changed.
   bool insert(uint64_t hash, uint32_t row);
+  // The same, in its first bucket or not at all.
+  bool insert_first(uint64_t hash, uint32_t row);
   // The row that the key had, or kNoRow.
   uint32_t erase(uint64_t hash);
 

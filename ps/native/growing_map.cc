@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <utility>
 
 namespace freshet {
@@ -112,12 +113,15 @@ void GrowingMap::enlarge(Piece& piece, uint32_t buckets) {
   rebuild_directory();
 }
 
-// A fresh salt each time: what collided before does not again. Gives up on a size after a few salts.
+// First buckets first: a key that went to its second would only have taken the place of one that is at home
+// there. A fresh salt each time: what collided before does not again. Gives up on a size after a few salts.
 std::unique_ptr<CuckooMap> GrowingMap::build(const std::vector<Entry>& entries, uint32_t buckets) {
   for (unsigned attempt = 1;; ++attempt) {
     auto map = std::make_unique<CuckooMap>(buckets, mix(++salts_, seed_ ^ kGolden), arena_);
-    if (std::ranges::all_of(entries, [&map](const Entry& e) { return map->insert(e.hash, e.row); }))
-      return map;
+    std::vector<Entry> away;
+    std::ranges::copy_if(entries, std::back_inserter(away),
+                         [&map](const Entry& e) { return !map->insert_first(e.hash, e.row); });
+    if (std::ranges::all_of(away, [&map](const Entry& e) { return map->insert(e.hash, e.row); })) return map;
     if (attempt % 4 == 0) buckets = round_buckets(buckets + std::max(buckets / 2, 1u));
   }
 }

@@ -44,6 +44,10 @@ FRESHET_AVX2 void uniform_avx2(uint64_t stream, size_t dim, float step, float* o
   uniform(stream, dim, step, out);
 }
 
+FRESHET_AVX512 void uniform_avx512(uint64_t stream, size_t dim, float step, float* out) {
+  uniform(stream, dim, step, out);
+}
+
 double open_unit(uint32_t bits) { return (static_cast<double>(bits) + 0.5) * 0x1p-32; }
 
 }  // namespace
@@ -83,7 +87,12 @@ double normal_quantile(double p) {
 }
 
 Initializer::Initializer(InitializerKind kind, float scale, uint64_t seed, size_t dim, bool portable)
-    : kind_(kind), scale_(scale), seed_(mix(seed, kGolden)), dim_(dim), avx2_(!portable && has_avx2()) {}
+    : kind_(kind),
+      scale_(scale),
+      seed_(mix(seed, kGolden)),
+      dim_(dim),
+      avx2_(!portable && has_avx2()),
+      avx512_(!portable && has_avx512()) {}
 
 void Initializer::fill(int64_t id, float* out) const {
   const uint64_t stream = mix(static_cast<uint64_t>(id), seed_);
@@ -96,7 +105,7 @@ void Initializer::fill(int64_t id, float* out) const {
       std::fill_n(out, dim_, scale_);
       return;
     case InitializerKind::kUniform:
-      (avx2_ ? uniform_avx2 : uniform)(stream, dim_, scale_ * 0x1p-31f, out);
+      (avx512_ ? uniform_avx512 : avx2_ ? uniform_avx2 : uniform)(stream, dim_, scale_ * 0x1p-31f, out);
       return;
     case InitializerKind::kNormal:
       fill_with(stream, dim_, out, [scale](uint32_t bits) {

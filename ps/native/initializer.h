@@ -23,6 +23,7 @@ class Initializer {
   uint64_t seed_;
   size_t dim_;
   bool avx2_;
+  bool avx512_;
 };
 
 // The quantile of the standard normal distribution (Wichura, AS 241) for 2^-33 <= p <= 1 - 2^-33.

@@ -130,7 +130,11 @@ class Pipeline {
     for (uint32_t m = 0; m < block.missed; ++m) {
       const uint32_t i = block.misses[m];
       block.rows[i] = block.first[m]->find(block.probes[i].hash);
-      if (block.rows[i] != kNoRow) prefetch_(*block.segment, block.probes[i], block.rows[i]);
+      if (block.rows[i] != kNoRow) {
+        prefetch_(*block.segment, block.probes[i], block.rows[i]);
+      } else if constexpr (kAccess == Access::kExclusive) {
+        block.segment->map.piece(block.probes[i].hash).prefetch_moves(block.probes[i].hash);
+      }
     }
   }
 

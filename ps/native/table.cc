@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "finite.h"
+#include "hash.h"
 #include "prefetch.h"
 
 namespace freshet {
@@ -69,8 +70,10 @@ Table::Table(const TableConfig& config)
     throw std::invalid_argument("a table with an optimizer has rows of float32");
   for (size_t s = 0; s < kSegments; ++s) {
     const double first_slab = static_cast<double>(s + 1) / kSegments;
-    segments_[s] = std::make_unique<Segment>(config.placement_seed, config.initial_capacity_rows / kSegments,
-                                             arena_, space_, first_slab, tracks_touched());
+    // Each its own salts, and so its own times to grow.
+    segments_[s] =
+        std::make_unique<Segment>(mix(s, config.placement_seed), config.initial_capacity_rows / kSegments,
+                                  arena_, space_, first_slab, tracks_touched());
   }
 }
 

@@ -6,9 +6,11 @@
 #if defined(__x86_64__)
 #define FRESHET_AVX2 __attribute__((target("avx2")))
 #define FRESHET_F16C __attribute__((target("avx2,f16c")))
+#define FRESHET_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl")))
 #else
 #define FRESHET_AVX2
 #define FRESHET_F16C
+#define FRESHET_AVX512
 #endif
 #define FRESHET_INLINE inline __attribute__((always_inline))
 
@@ -25,6 +27,16 @@ inline bool has_avx2() {
 inline bool has_f16c() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("f16c");
+#else
+  return false;
+#endif
+}
+
+// For products of 64 bits, which AVX2 has not.
+inline bool has_avx512() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
 #else
   return false;
 #endif

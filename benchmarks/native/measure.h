@@ -1,0 +1,22 @@
+// Rates of threads that start together, and medians.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "contender.h"
+
+namespace freshet::bench {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_since(Clock::time_point start);
+double quantile(std::vector<double> values, double q);
+
+// Millions of ids a second: `call(batch index, batch, thread)` for every batch, dealt out to the threads.
+double rate(std::span<const Batch> batches, size_t threads,
+            const std::function<void(size_t, const Batch&, size_t)>& call);
+
+}  // namespace freshet::bench

@@ -1,0 +1,205 @@
+// Measures embedding tables beside each other in one process, in turns, and prints `name value` lines as they
+// come. See benchmarks/table.py.
+//
+//   table_bench ROWS ROUNDS [CONTENDER …]
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "contender.h"
+#include "draws.h"
+#include "huge_pages.h"
+#include "measure.h"
+#include "ours.h"
+
+namespace freshet::bench {
+namespace {
+
+constexpr size_t kBatchesPerRound = 100;
+constexpr size_t kMostThreads = 2;
+
+struct Case {
+  const char* name;
+  Distribution distribution;
+  size_t threads;
+};
+constexpr Case kCases[] = {{"uniform_1", Distribution::kUniform, 1},
+                           {"uniform_2", Distribution::kUniform, 2},
+                           {"zipf_1", Distribution::kZipf, 1},
+                           {"zipf_2", Distribution::kZipf, 2}};
+
+void print(const std::string& name, double value) {
+  std::printf("%s %.4f\n", name.c_str(), value);
+  std::fflush(stdout);
+}
+
+size_t resident_bytes() {
+  size_t pages = 0;
+  std::ifstream("/proc/self/statm").ignore(64, ' ') >> pages;
+  return pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
+class Bench {
+ public:
+  Bench(size_t rows, size_t rounds, std::vector<Entry> entries)
+      : rows_(rows), rounds_(rounds), entries_(std::move(entries)), gradients_(kBatch * kDim, 0.01f) {
+    for (auto& out : outs_) out.resize(kBatch * kDim);
+  }
+
+  void run() {
+    for (const Case& c : kCases) insert(c);
+    fill();
+    for (const Case& c : kCases) {
+      calls(c, "lookup_hit", false, [](size_t) { return false; });
+      calls(c, "lookup_miss", true, [](size_t) { return false; });
+      calls(c, "update", false, [](size_t) { return true; });
+      calls(c, "mixed", false, [](size_t batch) { return batch % 10 == 9; });
+    }
+  }
+
+ private:
+  using Rates = std::map<std::string, std::vector<double>>;
+
+  // Batches into an empty table until all are in it.
+  void insert(const Case& c) {
+    const auto batches = c.distribution == Distribution::kUniform
+                             ? every_rank(rows_, 1)
+                             : draw(c.distribution, rows_, rows_ / kBatch, false, 1);
+    Rates rates;
+    std::vector<double> took_ms(batches.size());
+    std::vector<double> growth_max_ms;
+    std::vector<double> growth_ms;
+    for (size_t round = 0; round < std::min<size_t>(rounds_, 3); ++round) {
+      for (const Entry& entry : entries_) {
+        if (!entry.has_keys || (c.threads > 1 && !entry.changes_from_threads)) continue;
+        warm_memory(rows_ * 2 * kPayloadBytes);
+        const std::unique_ptr<Contender> table = entry.make(rows_);
+        rates[entry.name].push_back(rate(batches, c.threads, [&](size_t b, const Batch& batch, size_t) {
+          const Clock::time_point start = Clock::now();
+          table->update(batch, gradients_.data());
+          took_ms[b] = milliseconds_since(start);
+        }));
+        if (entry.name != "ours") continue;
+        growth_ms.insert(growth_ms.end(), took_ms.begin(), took_ms.end());
+        growth_max_ms.push_back(quantile(took_ms, 1));
+      }
+    }
+    report(std::string(c.name) + ".insert", rates);
+    if (growth_ms.empty()) return;
+    print(std::string(c.name) + ".growth_p50_ms", quantile(growth_ms, 0.5));
+    print(std::string(c.name) + ".growth_p99_ms", quantile(growth_ms, 0.99));
+    print(std::string(c.name) + ".growth_max_ms", quantile(growth_max_ms, 0.5));
+  }
+
+  void fill() {
+    const auto batches = every_rank(rows_, 1);
+    for (const Entry& entry : entries_) {
+      const size_t before = resident_bytes();
+      auto table = entry.make(rows_);
+      auto* const ours = dynamic_cast<Ours*>(table.get());
+      double most_bytes_per_row = 0;
+      size_t inserted = 0;
+      for (const Batch& batch : batches) {
+        table->update(batch, gradients_.data());
+        inserted += batch.ids.size();
+        if (!ours || inserted % (16 * kBatch)) continue;
+        ours->table.touched_since(0, true);  // its list is not part of a row
+        if (inserted < rows_ / 10) continue;
+        most_bytes_per_row = std::max(most_bytes_per_row, static_cast<double>(ours->table.memory_bytes()) /
+                                                              static_cast<double>(inserted));
+      }
+      if (ours) {
+        ours->table.touched_since(0, true);
+        report_memory(ours->table, resident_bytes() - before, most_bytes_per_row);
+      }
+      tables_.push_back(std::move(table));
+    }
+  }
+
+  void report_memory(const Table& table, size_t resident, double most_bytes_per_row) {
+    const auto rows = static_cast<double>(table.size());
+    const auto bytes = static_cast<double>(table.memory_bytes());
+    print("load_factor", rows / static_cast<double>(table.capacity()));
+    print("bytes_per_row", bytes / rows);
+    print("growth_max_bytes_per_row", most_bytes_per_row);
+    print("payload_bytes_per_row", kPayloadBytes);
+    print("memory_bytes_of_resident", bytes / static_cast<double>(resident));
+  }
+
+  template <class IsUpdate>
+  void calls(const Case& c, const char* what, bool misses, IsUpdate is_update) {
+    const bool changes = is_update(9);
+    Rates rates;
+    for (size_t round = 0; round < rounds_; ++round) {
+      const auto batches = draw(c.distribution, rows_, kBatchesPerRound, misses, ++draws_);
+      for (size_t e = 0; e < entries_.size(); ++e) {
+        if (misses && !entries_[e].has_keys) continue;
+        if (changes && c.threads > 1 && !entries_[e].changes_from_threads) continue;
+        Contender& table = *tables_[e];
+        rates[entries_[e].name].push_back(
+            rate(batches, c.threads, [&](size_t b, const Batch& batch, size_t thread) {
+              if (is_update(b)) {
+                table.update(batch, gradients_.data());
+              } else {
+                table.lookup(batch, outs_[thread].data());
+              }
+            }));
+      }
+    }
+    report(std::string(c.name) + "." + what, rates);
+  }
+
+  void report(const std::string& name, const Rates& rates) {
+    for (const auto& [contender, values] : rates) print(name + "." + contender, quantile(values, 0.5));
+  }
+
+  size_t rows_;
+  size_t rounds_;
+  std::vector<Entry> entries_;
+  std::vector<std::unique_ptr<Contender>> tables_;
+  std::vector<float> gradients_;
+  std::vector<float> outs_[kMostThreads];
+  uint64_t draws_ = 0;
+};
+
+std::vector<Entry> all_entries() {
+  std::vector<Entry> all;
+  const auto add = [&all](std::vector<Entry> some) { all.insert(all.end(), some.begin(), some.end()); };
+  add(ours_entries());
+  add(ceiling_entries());
+#ifdef HAVE_LIBCUCKOO
+  add(libcuckoo_entries());
+#endif
+#ifdef HAVE_ABSL
+  add(absl_entries());
+#endif
+#ifdef HAVE_BOOST
+  add(boost_entries());
+#endif
+  return all;
+}
+
+}  // namespace
+}  // namespace freshet::bench
+
+int main(int argc, char** argv) {
+  using namespace freshet::bench;
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: %s ROWS ROUNDS [CONTENDER ...]\n", argv[0]);
+    return 2;
+  }
+  std::vector<Entry> entries = all_entries();
+  const auto is_wanted = [&](const Entry& entry) {
+    return argc == 3 ||
+           std::any_of(argv + 3, argv + argc, [&](const char* name) { return entry.name == name; });
+  };
+  std::erase_if(entries, [&](const Entry& entry) { return !is_wanted(entry); });
+  Bench(std::strtoull(argv[1], nullptr, 10), std::strtoull(argv[2], nullptr, 10), entries).run();
+}
