@@ -10,7 +10,7 @@ from ps.dense_files import DenseFiles, DenseSchedule
 from ps.settings import SyncSettings
 from ps.sync import MESSAGE_BYTES, UpdatePublisher
 from ps.tensor_files import read_dense
-from ps.updates import Sample, Update
+from ps.updates import Position, Sample, Update
 
 DENSE = {"w": np.ones(2, np.float32)}
 
@@ -25,7 +25,7 @@ def make_publisher(tmp_path, broker):
 
 
 class Replica:
-    """What a replica must do: series in order, a later epoch replaces, nothing else is remembered."""
+    """What a replica must do: series in order, a later epoch goes on from what was acknowledged."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[int, list[float]]] = {}
@@ -36,8 +36,9 @@ class Replica:
     def apply(self, update: Update) -> None:
         epoch, sequence = self.position
         assert (update.epoch, update.sequence) == (epoch, sequence + 1) or (
-            update.epoch > epoch and update.sequence == 1
+            update.epoch > epoch and update.sequence == 1 and update.after <= Position(epoch, sequence)
         )
+        assert update.life == 100
         self.position = (update.epoch, update.sequence)
         for name, (ids, rows) in update.rows.items():
             self.rows.setdefault(name, {}).update(zip(ids.tolist(), rows.tolist(), strict=True))
@@ -120,6 +121,18 @@ def test_what_was_not_acknowledged_goes_out_again_in_a_new_epoch(
     assert last.deleted["user"].tolist() == [2]
     assert last.samples == (Sample(0, 4, 99), Sample(0, 5, 100))
     assert replay(broker.log).rows == rows_of(shard)
+
+
+def test_a_new_epoch_says_which_message_was_acknowledged_last(make_shard, make_publisher, broker):
+    publisher = make_publisher(make_shard())
+    broker.failures = iter([None, None, "broker away", "broker away", None, None])
+    for _ in range(6):
+        publisher.publish()
+    first, second, third, fourth = broker.log
+    assert (first.after, second.after) == (Position(), Position())
+    assert (third.after, fourth.after) == (Position(100, 2), Position(100, 2))
+    assert [update.life for update in broker.log] == [100] * 4
+    assert (third.sequence, fourth.sequence) == (1, 2)
 
 
 outcomes = st.lists(
