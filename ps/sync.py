@@ -192,8 +192,11 @@ class UpdatePublisher:
             receipt.error = str(error) or "the producer's queue is full"
 
     def _acknowledged(self, receipt: "_Receipt") -> bool:
-        if receipt.error is None and self._producer.flush(ACKNOWLEDGE_TIMEOUT_S):
-            receipt.error = f"no answer from the broker within {ACKNOWLEDGE_TIMEOUT_S:g} s"
+        try:
+            if receipt.error is None and self._producer.flush(ACKNOWLEDGE_TIMEOUT_S):
+                receipt.error = f"no answer from the broker within {ACKNOWLEDGE_TIMEOUT_S:g} s"
+        except KafkaException as error:
+            receipt.error = str(error)
         return receipt.error is None and receipt.acknowledged == receipt.sent
 
 

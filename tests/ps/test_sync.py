@@ -3,6 +3,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -205,6 +206,23 @@ def test_a_queue_that_is_full_is_a_failure_like_any_other(make_shard, make_push,
     broker.produce = produce
     assert publisher.publish()
     assert replay(broker.log).rows == rows_of(shard)
+
+
+def test_a_client_that_fails_while_it_waits_is_a_failure_like_any_other(
+    make_shard, make_push, make_publisher, broker, monkeypatch
+):
+    shard = make_shard()
+    publisher = make_publisher(shard)
+    shard.push(make_push(0, 5, [1]))
+
+    def fail(timeout: float) -> int:
+        raise KafkaException("fenced")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "flush", fail)
+        assert not publisher.publish()
+    assert publisher.publish()
+    assert replay(broker.log[-1:]).rows == rows_of(shard)
 
 
 def test_a_restored_shard_publishes_all_it_has_a_slice_at_a_time(
