@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from pipelines.expansion import MAX_CROSS_VALUES, MAX_LIST_VALUES, expansions
+from pipelines.expansion import MAX_CROSS_VALUES, MAX_LIST_VALUES, expansions, list_values
 from pipelines.records import MalformedEvent, check_crosses, read
 from pipelines.schema import ExampleSchema, Origin, Source
 
@@ -36,8 +36,6 @@ class RequestReader:
     def __init__(self, schema: ExampleSchema, max_items: int) -> None:
         self._schema = schema
         self._max_items = max_items
-        self._has_lists = any(feature.many for feature in schema.features.values())
-        self._has_item_lists = any(source.many for source in schema.sources["item"])
         self._expected = {
             origin: {source.key: _expected(source) for source in sources}
             for origin, sources in schema.sources.items()
@@ -66,14 +64,12 @@ class RequestReader:
 
         Raises RefusedError when these are more than can be scored at once.
         """
-        if not self._has_lists:
-            return 0
-        items = request["items"]
-        # Those of the user and the context are the same for every item.
-        counted = items if self._has_item_lists else items[:1]
-        sizes = expansions(self._schema, request["user"], request["context"], counted)
-        values = sum(self._count_of_item(i, each) for i, each in enumerate(sizes))
-        values *= 1 if self._has_item_lists else len(items)
+        user, context, items = request["user"], request["context"], request["items"]
+        if self._schema.crosses_of_lists:
+            sizes = expansions(self._schema, user, context, items)
+            values = sum(self._count_of_item(i, each) for i, each in enumerate(sizes))
+        else:
+            values = list_values(self._schema, user, context, items)
         if values > MAX_VALUES:
             raise RefusedError(
                 422,
