@@ -94,7 +94,7 @@ async def publish(producer: confluent_kafka.Producer, end: float) -> None:
         for shard in range(2):
             ids = np.unique(rng.integers(0, USERS, ROWS_PER_S // 2))
             rows = rng.normal(0, 0.05, (len(ids), TABLES["user_id"].dim)).astype(np.float32)
-            update = Update(shard, 2, epoch, sequence, rows={"user_id": (ids, rows)})
+            update = Update(shard, 2, epoch, sequence, rows={"user_id": (ids, rows)}, life=epoch)
             producer.produce(TOPIC, encode(update), str(shard))
         producer.flush()
         await asyncio.sleep(1)

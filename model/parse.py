@@ -1,7 +1,7 @@
 """Serialized examples to columns, in bulk, by `tf.io.parse_example`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from model.features import MISSING, Column, Lists, fingerprint
 from pipelines.example_pb2 import Example as ExampleMessage
+from pipelines.expansion import MAX_CROSS_VALUES, MAX_LIST_VALUES, cross_sizes
 from pipelines.schema import ExampleSchema, FeatureSettings
 from ps.arrays import Float32, Int64
 
@@ -51,6 +52,7 @@ class ExampleParser:
     """Parses examples of one schema. Not thread-safe."""
 
     def __init__(self, schema: ExampleSchema) -> None:
+        self._schema = schema
         self._features = schema.features
         self._labels = list(schema.labels)
         self._scores: list[str] = []
@@ -62,18 +64,21 @@ class ExampleParser:
         """All of `serialized`. One that makes no sense is counted, logged, and teaches nothing: masks 0."""
         serialized = list(serialized)
         try:
-            parsed = self._parse_all(serialized)
+            examples = self._parse_all(serialized)
         except ValueError:
-            parsed = self._parse_all([self._if_sound(example) for example in serialized])
-        return self._sane(self._examples({name: _to_numpy(value) for name, value in parsed.items()}))
+            examples = self._parse_all([self._if_sound(example) for example in serialized])
+        return self._sane(examples)
 
-    def _parse_all(self, serialized: list[bytes]) -> dict[str, Any]:
+    def _parse_all(self, serialized: list[bytes]) -> Examples:
+        """Raises ValueError when any of `serialized` makes no sense."""
         self._meet_scores(serialized)
         try:
             parsed: dict[str, Any] = self._parse(tf.constant(serialized, tf.string, [len(serialized)]))
         except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
             raise ValueError(f"no example of this job's schema: {error.message}") from None
-        return parsed
+        examples = self._examples({name: _to_numpy(value) for name, value in parsed.items()})
+        _check_sizes(self._schema, examples.columns)
+        return examples
 
     def _if_sound(self, example: bytes) -> bytes:
         """`example`, or the empty one in its place: whatever it should have, it has none of it."""
@@ -164,13 +169,35 @@ def _to_numpy(value: Any) -> Any:
 
 def _column(name: str, feature: FeatureSettings, value: Any) -> Column:
     if name == _ITEM_ID and feature.type == "int":
-        return np.array([int(text) if text else MISSING for text in value.tolist()], np.int64)
+        return _integers(value)
     if feature.type != "string":
         column: Column = value
         return column
     if isinstance(value, Lists):
         return Lists(_fingerprints(value.values), value.lengths)
     return _fingerprints(value)
+
+
+def _integers(texts: npt.NDArray[Any]) -> Int64:
+    try:
+        return np.array([int(text) if text else MISSING for text in texts.tolist()], np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"`{_ITEM_ID}` of an example is no integer of 64 bits: {error}") from None
+
+
+def _check_sizes(schema: ExampleSchema, columns: Mapping[str, Column]) -> None:
+    """Raise ValueError for a list or a cross that no event of `features` may have."""
+    # In floats, for which no product is too large.
+    lengths = {name: np.maximum(c.lengths, 1.0) for name, c in columns.items() if isinstance(c, Lists)}
+    for name, sizes in lengths.items():
+        _check_size(f"list `{name}`", sizes, MAX_LIST_VALUES)
+    for name, sizes in cross_sizes(schema, lengths).items():
+        _check_size(f"cross `{name}`", sizes, MAX_CROSS_VALUES)
+
+
+def _check_size(what: str, sizes: npt.NDArray[np.float64], limit: int) -> None:
+    if sizes.max(initial=0) > limit:
+        raise ValueError(f"{what} of an example has {sizes.max():.0f} values, {limit} are possible")
 
 
 def _fingerprints(strings: npt.NDArray[Any]) -> Int64:

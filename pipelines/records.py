@@ -1,4 +1,4 @@
-"""Raw events as types, and the one reader of raw features, for the joiner, for training and for serving.
+"""Raw events as types, and the one reader of raw features, for the joiner and for serving.
 
 Whatever is not as `docs/formats.md` says is a `MalformedEvent`, never another exception: events come from
 outside.
@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 import orjson
 
+from pipelines.expansion import MAX_CROSS_VALUES, MAX_LIST_VALUES, expansions
 from pipelines.schema import ExampleSchema, Source
 
 Scalar = int | float | str
@@ -22,12 +23,16 @@ _NAMES: Final = {int: "an integer", float: "a number", str: "a string", dict: "a
 
 
 class MalformedEvent(ValueError):  # noqa: N818  (the name that docs and metrics use)
-    """An event that can't be used. `reason` is the one of the dead letter, `detail` a sentence."""
+    """An event that can't be used. `reason` is the one of the dead letter, `detail` a sentence.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    `key`: of the value that is wrong, or the name of the cross.
+    """
+
+    def __init__(self, reason: str, detail: str, key: str = "") -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,9 @@ def decode_request(data: bytes, schema: ExampleSchema) -> Request:
     for item in request.items:
         read(sources["item"], item.values)
         read_scores(item.values)
+    if schema.crosses_of_lists:
+        for sizes in expansions(schema, request.user, request.context, (i.values for i in request.items)):
+            check_crosses(schema, sizes)
     return request
 
 
@@ -136,12 +144,23 @@ def read(sources: Iterable[Source], values: Mapping[str, Any]) -> dict[str, Valu
         if many:
             if type(value) is not list:
                 raise _wrong(key, list, value)
+            if len(value) > MAX_LIST_VALUES:
+                sentence = f"`{key}` has {len(value)} values: lists end at {MAX_LIST_VALUES}"
+                raise MalformedEvent("malformed", sentence, key)
             # An empty list has no type of its own, so it can't be told from none when it is encoded.
             if value:
                 features[name] = [_scalar(key, kind, each) for each in value]
         else:
             features[name] = _scalar(key, kind, value)
     return features
+
+
+def check_crosses(schema: ExampleSchema, sizes: Mapping[str, int]) -> None:
+    """Raise MalformedEvent when a cross has too many combinations; `sizes`: one of `expansions`."""
+    for name in schema.crosses_of_lists:
+        if sizes[name] > MAX_CROSS_VALUES:
+            sentence = f"cross `{name}` has {sizes[name]} combinations: crosses end at {MAX_CROSS_VALUES}"
+            raise MalformedEvent("malformed", sentence, name)
 
 
 def read_scores(item: Mapping[str, Any]) -> dict[str, float]:
@@ -161,7 +180,7 @@ def _scalar(key: str, kind: str, value: Any) -> Scalar:
         if type(value) is not int:
             raise _wrong(key, int, value)
         if value > INT64_MAX:
-            raise MalformedEvent("malformed", f"`{key}` is {value}: integers end at {INT64_MAX}")
+            raise MalformedEvent("malformed", f"`{key}` is {value}: integers end at {INT64_MAX}", key)
     elif type(value) is not str:
         raise _wrong(key, str, value)
     return cast(int | str, value)
@@ -171,7 +190,7 @@ def _float(key: str, value: Any, path: str = "") -> float:
     if type(value) is not float and type(value) is not int:
         raise _wrong(path + key, float, value)
     if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
-        raise MalformedEvent("malformed", f"`{path}{key}` is {value}: examples hold 32-bit floats")
+        raise MalformedEvent("malformed", f"`{path}{key}` is {value}: examples hold 32-bit floats", key)
     return float(value)
 
 
@@ -222,4 +241,4 @@ def _item_id(values: Mapping[str, Any], position: int | None = None) -> str:
 
 
 def _wrong(key: str, expected: type, value: Any) -> MalformedEvent:
-    return MalformedEvent("malformed", f"`{key}` is {str(value)[:80]!r}, not {_NAMES[expected]}")
+    return MalformedEvent("malformed", f"`{key}` is {str(value)[:80]!r}, not {_NAMES[expected]}", key)

@@ -1,8 +1,9 @@
 """The `schema` block of a job file: which features an example carries and which actions label it.
 
 It is the contract between the joiner, which fills examples, the model, which reads them, and serving, which
-takes the same features from a request. One reader of raw events (`pipelines.records`) serves all three, so
-that training and serving cannot differ.
+takes the same features from a request. What an event may hold is checked in one place (`pipelines.records`),
+for joiner and serving alike; examples and requests become the model's columns in two (`model.parse`,
+`model.requests`), which tests hold to the same result.
 """
 
 from functools import cached_property
@@ -82,3 +83,10 @@ class ExampleSchema(Block):
             origin, key = feature.source.split(".", 1)
             by_origin[origin].append(Source(name, key, feature.type, feature.many))  # type: ignore[index]
         return {origin: tuple(sources) for origin, sources in by_origin.items()}
+
+    @cached_property
+    def crosses_of_lists(self) -> dict[str, tuple[str, ...]]:
+        """The crosses that any many-valued feature is part of, and these features."""
+        lists = {name for name, feature in self.features.items() if feature.many}
+        of_lists = {n: tuple(part for part in c.of if part in lists) for n, c in self.crosses.items()}
+        return {name: parts for name, parts in of_lists.items() if parts}

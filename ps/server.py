@@ -23,6 +23,8 @@ from ps.shard import Shard, ShardBrokenError
 from ps.snapshot import Manifest, SnapshotError, SnapshotStore
 from ps.sync import KafkaProducer, UpdatePublisher
 
+_FORESEEN: Final = (OSError, pa.ArrowException, ShardBrokenError)
+"""What a snapshot may fail of without a fault in the program."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -140,8 +142,8 @@ class ShardProcess:
             thread.join()
         if self._broken:
             return 1
-        self._try_publish()
-        return 0 if self._try_snapshot() else 1
+        self._guard(self._try_publish)
+        return 0 if self._try_snapshot() and not self._broken else 1
 
     def marks(self) -> dict[str, Any]:
         """The life of the shard, and its marks."""
@@ -174,8 +176,9 @@ class ShardProcess:
     def _try_snapshot(self) -> bool:
         try:
             self.snapshot()
-        except (OSError, pa.ArrowException, ShardBrokenError) as error:
-            _log.error("no snapshot was written: %s", error)
+        # The shard is as it was, whatever has failed: the next one may do.
+        except Exception as error:
+            _log.error("no snapshot was written: %s", error, exc_info=not isinstance(error, _FORESEEN))
             self._metrics.failed_snapshots.inc()
             return False
         return True
@@ -190,11 +193,19 @@ class ShardProcess:
     def _run_every(self, interval_s: float, work: Callable[[], object]) -> None:
         def run() -> None:
             while not self._stop.wait(interval_s):
-                work()
+                self._guard(work)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         self._threads.append(thread)
+
+    def _guard(self, work: Callable[[], object]) -> None:
+        """Do `work`; what it lets through ends the process: a shard that only looks alive helps nobody."""
+        try:
+            work()
+        except BaseException:
+            _log.critical("shard %d ends, to go on from its snapshot", self._shard.index, exc_info=True)
+            self._break()
 
     def _break(self) -> None:
         self._broken = True

@@ -1,6 +1,10 @@
 """A shard on the wire: Arrow Flight, one long-lived `do_exchange` stream per client, actions for the rest.
 
 Actions (JSON in, JSON out): `hello`, `marks`, `status`, `snapshot`.
+
+A frame that is too long is refused only when it is in memory. Arrow's server lets gRPC receive messages of
+any length, and its hook to change that is none of pyarrow's options; middleware sees only headers.
+So only trainers may be able to reach a shard.
 """
 
 import logging

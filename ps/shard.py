@@ -159,12 +159,7 @@ class Shard:
             if self._is_repeat(push.spans):
                 return False
             self._dense.check_gradients(push.dense)
-            try:
-                self._apply(push)
-            except Exception as error:
-                raise ShardBrokenError(
-                    f"shard {self.index} broke in the middle of a push: {error}"
-                ) from error
+            self._apply(push)
             return True
 
     def state(self) -> ShardState:

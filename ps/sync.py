@@ -1,8 +1,8 @@
 """From a shard to its replicas: what changed goes to the topic `updates`.
 
 One cut of the shard is one or more messages, sent and acknowledged together. What the broker does not
-acknowledge is owed: the next cut takes it along, with its newest values, in a new epoch. A replica needs no
-memory of what it may have missed.
+acknowledge is owed: the next cut takes it along, with its newest values, in a new epoch, which says what it
+follows. So a replica knows whether it has missed anything, and need not know what.
 """
 
 import logging
@@ -20,7 +20,7 @@ from ps.dense_files import DenseFiles, DenseSchedule
 from ps.settings import SyncSettings
 from ps.shard import MAX_SAMPLES, Changes, Shard
 from ps.snapshot import UpdatesPosition
-from ps.updates import DenseReference, Sample, Update, encode
+from ps.updates import DenseReference, Position, Sample, Update, encode
 
 MESSAGE_BYTES: Final = 512 << 10
 ACKNOWLEDGE_TIMEOUT_S: Final = 10.0
@@ -72,15 +72,19 @@ class UpdatePublisher:
         epoch: int,
         on_published: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """`on_published` is told how many rows were acknowledged. Rows that are restored go out too."""
+        """`epoch`: of the shard's start. `on_published` is told how many rows were acknowledged.
+
+        Rows that are restored go out too.
+        """
         self._shard = shard
         self._producer = producer
         self._topic = topic
         self._dense_files = dense_files
         self._schedule = DenseSchedule(sync)
         self._on_published = on_published
-        self._epoch = epoch
+        self._life = self._epoch = epoch
         self._sequence = 0
+        self._after = Position()
         self._owed = _Owed()
         self._backlog = {name: ids for name, ids in shard.take_touched().items() if len(ids)}
         self.position: UpdatesPosition | None = None
@@ -101,8 +105,7 @@ class UpdatePublisher:
             acknowledged = self._send(changes, reference)
         finally:
             if not acknowledged:
-                self._epoch = max(self._epoch + 1, time.time_ns() // 1_000_000)
-                self._sequence = 0
+                self._begin_epoch()
         if not acknowledged:
             return False
         self._owed = _Owed()
@@ -110,6 +113,12 @@ class UpdatePublisher:
             self._schedule.published(changes.dense)
         self._on_published(sum(len(ids) for ids, _ in changes.rows.values()))
         return True
+
+    def _begin_epoch(self) -> None:
+        self._epoch = max(self._epoch + 1, time.time_ns() // 1_000_000)
+        self._sequence = 0
+        if self.position:
+            self._after = Position(self.position.epoch, self.position.sequence)
 
     def _cut(self) -> Changes:
         also = dict(self._owed.ids)
@@ -169,6 +178,8 @@ class UpdatePublisher:
             rows=rows,
             deleted=deleted,
             published_ms=time.time_ns() // 1_000_000,
+            life=self._life,
+            after=self._after,
         )
 
     def _produce(self, update: Update, receipt: "_Receipt") -> None:
@@ -181,8 +192,11 @@ class UpdatePublisher:
             receipt.error = str(error) or "the producer's queue is full"
 
     def _acknowledged(self, receipt: "_Receipt") -> bool:
-        if receipt.error is None and self._producer.flush(ACKNOWLEDGE_TIMEOUT_S):
-            receipt.error = f"no answer from the broker within {ACKNOWLEDGE_TIMEOUT_S:g} s"
+        try:
+            if receipt.error is None and self._producer.flush(ACKNOWLEDGE_TIMEOUT_S):
+                receipt.error = f"no answer from the broker within {ACKNOWLEDGE_TIMEOUT_S:g} s"
+        except KafkaException as error:
+            receipt.error = str(error)
         return receipt.error is None and receipt.acknowledged == receipt.sent
 
 

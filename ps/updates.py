@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from ps.arrays import Float32, Int64
 from ps.updates_pb2 import DenseReference as DenseReferenceMessage
+from ps.updates_pb2 import Position as PositionMessage
 from ps.updates_pb2 import TableUpdate, UpdateBatch
 
 MAX_UPDATE_BYTES: Final = 16 << 20
@@ -31,6 +32,14 @@ class Sample(NamedTuple):
     action_ts_ms: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """The place of a message in a shard's series; zeros: before the first."""
+
+    epoch: int = 0
+    sequence: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class DenseReference:
     """The dense tensors of one shard, in a file (`ps.tensor_files`). `version` grows from file to file."""
@@ -46,8 +55,8 @@ class Update:
 
     A cut of the shard is one or more messages in sequence. Its `marks` (partition to next offset) and
     `samples` come with the last: only then has the replica all rows up to them. `epoch` grows, and
-    `sequence` starts at 1 again, when the shard restarts or the broker did not acknowledge: what may have
-    been lost is sent again.
+    `sequence` starts at 1 again, when the shard restarts or the broker did not acknowledge. A shard that has
+    restarted sends all its rows again; else what follows `after` comes again, and nothing else.
     """
 
     shard: int
@@ -62,6 +71,10 @@ class Update:
     samples: tuple[Sample, ...] = ()
     dense: DenseReference | None = None
     published_ms: int = 0
+    life: int = field(kw_only=True)
+    """The first epoch since the shard's start."""
+    after: Position = field(default=Position(), kw_only=True)
+    """The last message that was acknowledged before this epoch began; zeros: none of this life."""
 
 
 def encode(update: Update) -> bytes:
@@ -75,6 +88,8 @@ def encode(update: Update) -> bytes:
         marks=update.marks,
         published_ms=update.published_ms,
         dense=_encode_dense(update.dense),
+        life=update.life,
+        after=_encode_position(update.after),
     )
     for partition, offset, action_ts_ms in update.samples:
         batch.samples.add(partition=partition, offset=offset, action_ts_ms=action_ts_ms)
@@ -102,6 +117,8 @@ def decode(data: bytes) -> Update:
         samples=tuple(Sample(s.partition, s.offset, s.action_ts_ms) for s in batch.samples),
         dense=_decode_dense(batch.dense) if batch.HasField("dense") else None,
         published_ms=batch.published_ms,
+        life=batch.life,
+        after=Position(batch.after.epoch, batch.after.sequence),
     )
 
 
@@ -129,6 +146,12 @@ def _encode_dense(dense: DenseReference | None) -> DenseReferenceMessage | None:
     return DenseReferenceMessage(url=dense.url, version=dense.version, sha256=dense.sha256)
 
 
+def _encode_position(position: Position) -> PositionMessage | None:
+    if position == Position():
+        return None
+    return PositionMessage(epoch=position.epoch, sequence=position.sequence)
+
+
 def _decode_dense(dense: DenseReferenceMessage) -> DenseReference:
     return DenseReference(dense.url, dense.version, dense.sha256)
 
@@ -149,11 +172,22 @@ def _verify_header(batch: UpdateBatch) -> None:
     where = f"updates of shard {batch.shard}, epoch {batch.epoch}, sequence {batch.sequence}"
     if not (batch.epoch and batch.sequence):
         raise UpdateError(f"{where}: both start at 1")
+    _verify_life(batch, where)
     names = [t.table for t in batch.tables]
     if len(set(names)) < len(names):
         raise UpdateError(f"{where}: a table comes twice")
     for table in batch.tables:
         _verify_table(table, where)
+
+
+def _verify_life(batch: UpdateBatch, where: str) -> None:
+    if not 0 < batch.life <= batch.epoch:
+        raise UpdateError(f"{where}: the life began at epoch {batch.life}, which can't be")
+    after = batch.after
+    if batch.HasField("after") and not (batch.life <= after.epoch < batch.epoch and after.sequence):
+        raise UpdateError(
+            f"{where}: it can't follow epoch {after.epoch}, sequence {after.sequence} of life {batch.life}"
+        )
 
 
 def _verify_table(table: TableUpdate, where: str) -> None:

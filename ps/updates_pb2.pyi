@@ -93,6 +93,26 @@ class DenseReference(google.protobuf.message.Message):
 global___DenseReference = DenseReference
 
 @typing.final
+class Position(google.protobuf.message.Message):
+    """A message of this shard's, by its place in the series."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    epoch: builtins.int
+    sequence: builtins.int
+    def __init__(
+        self,
+        *,
+        epoch: builtins.int = ...,
+        sequence: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "sequence", b"sequence"]) -> None: ...
+
+global___Position = Position
+
+@typing.final
 class UpdateBatch(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -121,6 +141,8 @@ class UpdateBatch(google.protobuf.message.Message):
     SAMPLES_FIELD_NUMBER: builtins.int
     DENSE_FIELD_NUMBER: builtins.int
     PUBLISHED_MS_FIELD_NUMBER: builtins.int
+    LIFE_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
     CHECKSUM_FIELD_NUMBER: builtins.int
     shard: builtins.int
     shards: builtins.int
@@ -129,6 +151,8 @@ class UpdateBatch(google.protobuf.message.Message):
     sequence: builtins.int
     """1, 2, 3, ... within the epoch"""
     published_ms: builtins.int
+    life: builtins.int
+    """the first epoch since the shard's start; a later one: all rows come anew"""
     checksum: builtins.int
     """always the last 5 bytes: CRC-32C of all bytes before them"""
     @property
@@ -143,6 +167,10 @@ class UpdateBatch(google.protobuf.message.Message):
 
     @property
     def dense(self) -> global___DenseReference: ...
+    @property
+    def after(self) -> global___Position:
+        """the last message acknowledged before this epoch; absent: none of this life"""
+
     def __init__(
         self,
         *,
@@ -155,10 +183,12 @@ class UpdateBatch(google.protobuf.message.Message):
         samples: collections.abc.Iterable[global___Sample] | None = ...,
         dense: global___DenseReference | None = ...,
         published_ms: builtins.int = ...,
+        life: builtins.int = ...,
+        after: global___Position | None = ...,
         checksum: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_dense", b"_dense", "dense", b"dense"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_dense", b"_dense", "checksum", b"checksum", "dense", b"dense", "epoch", b"epoch", "marks", b"marks", "published_ms", b"published_ms", "samples", b"samples", "sequence", b"sequence", "shard", b"shard", "shards", b"shards", "tables", b"tables"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_dense", b"_dense", "after", b"after", "dense", b"dense"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_dense", b"_dense", "after", b"after", "checksum", b"checksum", "dense", b"dense", "epoch", b"epoch", "life", b"life", "marks", b"marks", "published_ms", b"published_ms", "samples", b"samples", "sequence", b"sequence", "shard", b"shard", "shards", b"shards", "tables", b"tables"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_dense", b"_dense"]) -> typing.Literal["dense"] | None: ...
 
 global___UpdateBatch = UpdateBatch

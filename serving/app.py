@@ -56,7 +56,7 @@ def predict_handler(
         start = time.perf_counter()
         try:
             read = reader.read(await read_body(request, max_body_bytes))
-            answer = await batcher.ask(read)
+            answer = await batcher.ask(read, reader.count_values(read))
         except RefusedError as error:
             metrics.refused.inc()
             return _json(error.content, error.status)

@@ -13,6 +13,7 @@ MAX_WAITING_REQUESTS: Final = 1024
 
 class _Waiting(NamedTuple):
     request: Request
+    values: int
     answer: "asyncio.Future[bytes]"
 
 
@@ -22,22 +23,28 @@ class Batcher:
     Nobody waits for company: an idle thread takes at once whatever is there.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Request]], list[bytes]], max_items: int) -> None:
-        """`answer` gives one body for each of a batch of requests with at most `max_items` items in all."""
+    def __init__(
+        self, answer: Callable[[Sequence[Request]], list[bytes]], max_items: int, max_values: int
+    ) -> None:
+        """`answer` gives one body for each of a batch of requests.
+
+        They have `max_items` items and `max_values` values of lists at most, unless one alone has more.
+        """
         self._answer = answer
         self._max_items = max_items
+        self._max_values = max_values
         self._waiting: deque[_Waiting] = deque()
         self._thread = ThreadPoolExecutor(1, "scoring")
         self._busy = False
 
-    async def ask(self, request: Request) -> bytes:
-        """The answer to `request`; raises RefusedError when too many wait already."""
+    async def ask(self, request: Request, values: int) -> bytes:
+        """The answer to `request`, whose lists come to `values`; raises RefusedError when too many wait."""
         if len(self._waiting) >= MAX_WAITING_REQUESTS:
             raise RefusedError(
                 503, f"{MAX_WAITING_REQUESTS} requests wait already", "server", "fewer requests at a time"
             )
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(request, loop.create_future())
+        waiting = _Waiting(request, values, loop.create_future())
         self._waiting.append(waiting)
         if not self._busy:
             self._busy = True
@@ -57,11 +64,14 @@ class Batcher:
         job.add_done_callback(lambda done: self._finish(batch, done.result()))
 
     def _take(self) -> list[_Waiting]:
-        batch = [self._waiting.popleft()]
-        items = len(batch[0].request["items"])
-        while self._waiting and items + len(self._waiting[0].request["items"]) <= self._max_items:
+        batch: list[_Waiting] = []
+        items = values = 0
+        while self._waiting:
+            items += len(self._waiting[0].request["items"])
+            values += self._waiting[0].values
+            if batch and (items > self._max_items or values > self._max_values):
+                break
             batch.append(self._waiting.popleft())
-            items += len(batch[-1].request["items"])
         return batch
 
     def _answer_each(self, requests: Sequence[Request]) -> Sequence[bytes | Exception]:

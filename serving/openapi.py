@@ -66,7 +66,7 @@ PREDICT: Final[dict[str, Any]] = {
             },
             "400": {"description": "Not JSON.", "content": _ERROR},
             "413": {"description": "The body is too long.", "content": _ERROR},
-            "422": {"description": "A field is missing, or of the wrong type.", "content": _ERROR},
+            "422": {"description": "A field is missing, of the wrong type, or too long.", "content": _ERROR},
             "503": {"description": "Too many requests wait already.", "content": _ERROR},
         },
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ps.updates import Update
+from ps.updates import Position, Update
 
 
 class Verdict(Enum):
@@ -14,7 +14,7 @@ class Verdict(Enum):
     REPEAT = "repeat"
     """Applied before: a resend of the broker's, or one that a crash made us read again."""
     STALE = "stale"
-    """Of an epoch that a later one has replaced."""
+    """Of a life or an epoch that a later one has replaced."""
     GAP = "gap"
     """Updates before it are missing. It is applied all the same: rows are whole values, not differences."""
 
@@ -23,43 +23,58 @@ class Verdict(Enum):
 class ShardProgress:
     """The last update of one shard that was applied; zeros before the first."""
 
+    life: int = 0
     epoch: int = 0
     sequence: int = 0
     published_ms: int = 0
     marks: Mapping[int, int] = field(default_factory=dict)
     """Partition of `examples` to the next offset: everything before it is in the rows here."""
+    whole: Position = field(default_factory=Position)
+    """Of what the shard has sent in this life, nothing up to here is missing."""
     gap: str | None = None
-    """What is missing since the epoch began, in a sentence."""
+    """What is missing, in a sentence."""
 
 
 def follow(progress: ShardProgress, update: Update) -> tuple[Verdict, ShardProgress]:
     """Judge `update` of the shard that has come to `progress`; the progress once it is applied.
 
-    A new epoch starts at sequence 1 and forgets the gap of the one before: its shard has started again and
-    sends all its rows anew.
+    A new life forgets what was missing: the shard has started again and sends all its rows anew. A new epoch
+    of the same life forgets it only when it sends it again: when it follows what is whole here.
     """
-    if update.epoch < progress.epoch:
+    if (update.life, update.epoch) < (progress.life, progress.epoch):
         return Verdict.STALE, progress
-    begins = update.epoch > progress.epoch
-    last, gap = (0, None) if begins else (progress.sequence, progress.gap)
-    if update.sequence <= last:
+    if update.life > progress.life:
+        progress = ShardProgress(life=update.life, marks=progress.marks)
+    if update.epoch == progress.epoch and update.sequence <= progress.sequence:
         return Verdict.REPEAT, progress
-    verdict = Verdict.NEXT
-    if update.sequence > last + 1:
-        verdict = Verdict.GAP
-        gap = gap or _missing(update, last)
+    missing = _missing(progress, update)
+    gap = None if _sends_again(progress, update) else progress.gap or missing
     after = ShardProgress(
+        life=update.life,
         epoch=update.epoch,
         sequence=update.sequence,
         published_ms=update.published_ms,
         marks=update.marks or progress.marks,
+        whole=progress.whole if gap else Position(update.epoch, update.sequence),
         gap=gap,
     )
-    return verdict, after
+    return (Verdict.GAP if missing else Verdict.NEXT), after
 
 
-def _missing(update: Update, last: int) -> str:
-    first, final = last + 1, update.sequence - 1
-    which = f"update {first} is" if first == final else f"updates {first} to {final} are"
+def _missing(progress: ShardProgress, update: Update) -> str | None:
+    """What should have come between the two, in a sentence; None: nothing."""
+    begins = update.epoch > progress.epoch
+    first, final = 1 if begins else progress.sequence + 1, update.sequence - 1
+    if begins and update.after > Position(progress.epoch, progress.sequence):
+        which = f"updates up to epoch {update.after.epoch}, sequence {update.after.sequence} are"
+    elif first > final:
+        return None
+    else:
+        which = f"update {first} is" if first == final else f"updates {first} to {final} are"
     remedy = "restart the shard, then it sends all its rows again"
     return f"shard {update.shard}, epoch {update.epoch}: {which} missing; {remedy}"
+
+
+def _sends_again(progress: ShardProgress, update: Update) -> bool:
+    """Whether all that is missing here comes with the epoch that `update` begins."""
+    return update.epoch > progress.epoch and update.sequence == 1 and update.after <= progress.whole

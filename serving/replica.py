@@ -24,7 +24,7 @@ from serving.dense import DenseLoader
 from serving.freshness import Freshness
 from serving.metrics import ReplicaMetrics
 from serving.parameters import Parameters
-from serving.requests import RequestReader
+from serving.requests import MAX_VALUES, RequestReader
 from serving.scoring import Scorer, Scoring
 from serving.settings import ServingSettings
 from serving.status import Status
@@ -101,7 +101,7 @@ def serve(
         freshness=freshness,
     )
     scoring = Scoring(scorer, parameters, updates.shards, freshness, metrics)
-    batcher = Batcher(scoring.answer, serving.max_batch_items)
+    batcher = Batcher(scoring.answer, serving.max_batch_items, MAX_VALUES)
     app = make_app(
         reader=RequestReader(schema, serving.max_batch_items),
         batcher=batcher,

@@ -7,7 +7,7 @@ an earlier state that is whole, and reads on from there.
     key                                   value
     r TABLE NUL ID(int64 LE)              float32[dim] LE
     o PARTITION                           next offset of `updates`, decimal
-    s SHARD                               JSON: epoch, sequence, published_ms, marks, gap
+    s SHARD                               JSON: life, epoch, sequence, published_ms, marks, whole, gap
     w SHARD                               JSON: the dense reference that was read last
     d SHARD                               JSON: the dense reference whose tensors follow, and their shapes
     t SHARD NAME                          float32 LE, flat
@@ -25,7 +25,7 @@ import orjson
 from rocksdict import AccessType, Checkpoint, DBCompressionType, Options, Rdict, WriteBatch
 
 from ps.arrays import Float32, Int64
-from ps.updates import DenseReference, Update
+from ps.updates import DenseReference, Position, Update
 from serving.progress import ShardProgress
 
 _ROWS_PER_BATCH: Final = 16_384
@@ -206,7 +206,7 @@ def _tensor_key(shard: int, name: str) -> bytes:
 def _decode_progress(value: bytes) -> ShardProgress:
     state = orjson.loads(value)
     state["marks"] = {int(partition): offset for partition, offset in state["marks"].items()}
-    return ShardProgress(**state)
+    return ShardProgress(**state | {"whole": Position(**state["whole"])})
 
 
 def _decode_reference(value: dict[str, Any]) -> DenseReference:

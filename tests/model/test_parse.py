@@ -1,6 +1,9 @@
+import re
+
 import numpy as np
 import pytest
 
+from model.features import MISSING
 from model.parse import MAX_SCORES, ExampleParser
 
 USER, ITEM = {"user_id": 7, "country": "DE"}, {"item_id": 3, "price": 2.5}
@@ -48,6 +51,28 @@ def test_what_is_no_example_teaches_nothing_and_spoils_nothing(parser, example, 
     assert found.masks.tolist() == [[1], [0], [1]]
     assert found.columns["user_id"][[0, 2]].tolist() == [7, 7]
     assert parser.malformed == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"item_id": "abc"}, "`item_id` of an example is no integer of 64 bits: .*'abc'"),
+        ({"item_id": str(1 << 63)}, "`item_id` of an example is no integer of 64 bits"),
+        (
+            {"features": {"liked": [1] * 1025}},
+            "list `liked` of an example has 1025 values, 1024 are possible",
+        ),
+        ({"features": {"liked": [1] * 64, "words": ["x"] * 65}}, "cross `liked_words` .* has 4160 values"),
+    ],
+)
+def test_what_no_event_may_hold_is_told_teaches_nothing_and_spoils_nothing(
+    parser, example, changes, sentence, caplog
+):
+    found = parser.parse([example(click=1.0), example(**changes), example(click=1.0)])
+    assert found.masks.tolist() == [[1], [0], [1]]
+    assert found.columns["item_id"].tolist() == [3, MISSING, 3]
+    assert parser.malformed == 1
+    assert re.search(sentence, caplog.text)
 
 
 def test_an_example_of_another_schema_teaches_nothing(parser, example, make_example, small):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.records import MalformedEvent, decode_action, decode_request, extract
+from pipelines.schema import ExampleSchema
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats() | st.text(),
@@ -87,6 +88,7 @@ def test_a_request_that_is_not_as_documented_is_refused(job, data, sentence):
         ({"user": {"country": 49}}, "`country` is '49', not a string"),
         ({"user": {"tags": "one"}}, "`tags` is 'one', not a list"),
         ({"user": {"tags": ["one", 2]}}, "`tags` is '2', not a string"),
+        ({"user": {"tags": ["one"] * 1025}}, "`tags` has 1025 values: lists end at 1024"),
         ({"items": [{"item_id": 1, "price": "9"}]}, "`price` is '9', not a number"),
         ({"items": [{"item_id": 1, "price": 1e39}]}, "32-bit floats"),
         ({"items": [{"item_id": 1, "scores": [1]}]}, "`scores` is '[1]', not an object"),
@@ -97,6 +99,21 @@ def test_a_value_of_the_wrong_type_is_refused_when_it_comes(job, features_event,
     with pytest.raises(MalformedEvent, match="malformed") as refusal:
         decode_request(features_event(**changes), job.schema_)
     assert sentence in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("tags", "parents", "fits"), [(64, 64, True), (64, 65, False), (0, 1024, True), (1024, 5, False)]
+)
+def test_a_cross_of_lists_has_an_end(job, features_event, tags, parents, fits):
+    crosses = {"both": {"of": ["tags", "parents"]}}
+    schema = ExampleSchema.model_validate({**job.schema_.model_dump(by_alias=True), "crosses": crosses})
+    items = [{"item_id": 1, "parents": []}, {"item_id": 2, "parents": [1] * parents}]
+    event = features_event(user={"tags": ["x"] * tags}, items=items)
+    if fits:
+        assert len(decode_request(event, schema).items) == 2
+    else:
+        with pytest.raises(MalformedEvent, match=r"cross `both` has .* combinations: crosses end at 4096"):
+            decode_request(event, schema)
 
 
 @pytest.mark.parametrize(

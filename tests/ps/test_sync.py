@@ -3,6 +3,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from ps.dense_files import DenseFiles, DenseSchedule
 from ps.settings import SyncSettings
 from ps.sync import MESSAGE_BYTES, UpdatePublisher
 from ps.tensor_files import read_dense
-from ps.updates import Sample, Update
+from ps.updates import Position, Sample, Update
 
 DENSE = {"w": np.ones(2, np.float32)}
 
@@ -25,7 +26,7 @@ def make_publisher(tmp_path, broker):
 
 
 class Replica:
-    """What a replica must do: series in order, a later epoch replaces, nothing else is remembered."""
+    """What a replica must do: series in order, a later epoch goes on from what was acknowledged."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[int, list[float]]] = {}
@@ -36,8 +37,9 @@ class Replica:
     def apply(self, update: Update) -> None:
         epoch, sequence = self.position
         assert (update.epoch, update.sequence) == (epoch, sequence + 1) or (
-            update.epoch > epoch and update.sequence == 1
+            update.epoch > epoch and update.sequence == 1 and update.after <= Position(epoch, sequence)
         )
+        assert update.life == 100
         self.position = (update.epoch, update.sequence)
         for name, (ids, rows) in update.rows.items():
             self.rows.setdefault(name, {}).update(zip(ids.tolist(), rows.tolist(), strict=True))
@@ -122,6 +124,18 @@ def test_what_was_not_acknowledged_goes_out_again_in_a_new_epoch(
     assert replay(broker.log).rows == rows_of(shard)
 
 
+def test_a_new_epoch_says_which_message_was_acknowledged_last(make_shard, make_publisher, broker):
+    publisher = make_publisher(make_shard())
+    broker.failures = iter([None, None, "broker away", "broker away", None, None])
+    for _ in range(6):
+        publisher.publish()
+    first, second, third, fourth = broker.log
+    assert (first.after, second.after) == (Position(), Position())
+    assert (third.after, fourth.after) == (Position(100, 2), Position(100, 2))
+    assert [update.life for update in broker.log] == [100] * 4
+    assert (third.sequence, fourth.sequence) == (1, 2)
+
+
 outcomes = st.lists(
     st.tuples(
         st.lists(st.integers(0, 30), max_size=6),
@@ -192,6 +206,23 @@ def test_a_queue_that_is_full_is_a_failure_like_any_other(make_shard, make_push,
     broker.produce = produce
     assert publisher.publish()
     assert replay(broker.log).rows == rows_of(shard)
+
+
+def test_a_client_that_fails_while_it_waits_is_a_failure_like_any_other(
+    make_shard, make_push, make_publisher, broker, monkeypatch
+):
+    shard = make_shard()
+    publisher = make_publisher(shard)
+    shard.push(make_push(0, 5, [1]))
+
+    def fail(timeout: float) -> int:
+        raise KafkaException("fenced")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "flush", fail)
+        assert not publisher.publish()
+    assert publisher.publish()
+    assert replay(broker.log[-1:]).rows == rows_of(shard)
 
 
 def test_a_restored_shard_publishes_all_it_has_a_slice_at_a_time(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ps.updates import MAX_UPDATE_BYTES, DenseReference, Sample, Update, UpdateError, decode, encode
+from ps.updates import MAX_UPDATE_BYTES, DenseReference, Position, Sample, Update, UpdateError, decode, encode
 from ps.updates_pb2 import TableUpdate, UpdateBatch
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "update_v1.bin"
@@ -23,6 +23,8 @@ EXAMPLE = Update(
     samples=(Sample(0, 119, 1763999999000),),
     dense=DenseReference("file:///run/dense/shard-1/1764000000000.parquet", 1764000000000, "ab" * 32),
     published_ms=1764000001000,
+    life=1763999990000,
+    after=Position(1763999990000, 12),
 )
 
 
@@ -31,8 +33,8 @@ def plain(update: Update) -> object:
         {name: (ids.tolist(), rows.shape, rows.tolist()) for name, (ids, rows) in update.rows.items()},
         {name: ids.tolist() for name, ids in update.deleted.items()},
         dict(update.marks),
-        [getattr(update, n) for n in ("shard", "shards", "epoch", "sequence", "samples", "dense")],
-        update.published_ms,
+        [getattr(update, n) for n in ("shard", "shards", "epoch", "sequence", "samples", "dense", "after")],
+        (update.published_ms, update.life),
     )
 
 
@@ -55,10 +57,12 @@ def updates(draw: st.DrawFn) -> Update:
         rows[name] = (ids, draw(hnp.arrays(np.float32, (n, dim), elements=floats)))
     gone = hnp.arrays(np.int64, st.integers(1, 4), elements=int64s)
     position = st.integers(0, 2**63 - 1)
+    life, epoch = sorted([draw(st.integers(1, 2**63)), draw(st.integers(1, 2**63))])
+    earlier = st.builds(Position, st.integers(life, max(life, epoch - 1)), st.integers(1, 2**63))
     return Update(
         shard=draw(st.integers(0, 3)),
         shards=4,
-        epoch=draw(st.integers(1, 2**63)),
+        epoch=epoch,
         sequence=draw(st.integers(1, 2**63)),
         rows=rows,
         deleted=draw(st.dictionaries(names, gone, max_size=2)),
@@ -66,6 +70,8 @@ def updates(draw: st.DrawFn) -> Update:
         samples=tuple(draw(st.lists(st.builds(Sample, st.integers(0, 99), position, int64s), max_size=3))),
         dense=draw(st.none() | st.builds(DenseReference, names, position, names)),
         published_ms=draw(int64s),
+        life=life,
+        after=Position() if life == epoch else draw(st.just(Position()) | earlier),
     )
 
 
@@ -113,6 +119,11 @@ ROW = {"table": "t", "dim": 1, "ids": b"\0" * 8, "rows": b"\0" * 4}
         ({"shard": 2}, "shard 2 of 2 can't be"),
         ({"epoch": 0}, "both start at 1"),
         ({"sequence": 0}, "both start at 1"),
+        ({"life": 0}, "the life began at epoch 0, which can't be"),
+        ({"life": 6}, "the life began at epoch 6, which can't be"),
+        ({"after": {"epoch": 5, "sequence": 1}}, "it can't follow epoch 5, sequence 1 of life 4"),
+        ({"after": {"epoch": 3, "sequence": 1}}, "it can't follow epoch 3, sequence 1 of life 4"),
+        ({"after": {"epoch": 4}}, "it can't follow epoch 4, sequence 0 of life 4"),
         ({"tables": [TableUpdate(**ROW), TableUpdate(**ROW)]}, "a table comes twice"),
         ({"tables": [TableUpdate(**ROW | {"table": ""})]}, "a table needs a name"),
         ({"tables": [TableUpdate(**ROW | {"ids": b"\0" * 9})]}, "ids are not 8 bytes each"),
@@ -123,7 +134,7 @@ ROW = {"table": "t", "dim": 1, "ids": b"\0" * 8, "rows": b"\0" * 4}
     ],
 )
 def test_a_whole_message_that_makes_no_sense_is_refused(fields, message):
-    sound = {"shard": 1, "shards": 2, "epoch": 1, "sequence": 1}
+    sound = {"shard": 1, "shards": 2, "epoch": 5, "sequence": 1, "life": 4}
     body = UpdateBatch(**sound | fields).SerializeToString()
     with pytest.raises(UpdateError, match=re.escape(message)):
         decode(body + b"\x7d" + crc32c.crc32c(body).to_bytes(4, "little"))

@@ -91,10 +91,12 @@ class FakeShard:
     sequence: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def update(self, rows: dict[str, dict[int, float]] | None = None, **fields: Any) -> Update:
+        epoch = fields.pop("epoch", self.epoch)
         return Update(
             shard=self.index,
             shards=2,
-            epoch=fields.pop("epoch", self.epoch),
+            epoch=epoch,
+            life=fields.pop("life", epoch),
             sequence=fields.pop("sequence", None) or next(self.sequence),
             rows={
                 table: (np.array(list(values)), np.array([[v] for v in values.values()], np.float32))

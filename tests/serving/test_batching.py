@@ -32,7 +32,7 @@ def run(scenario: Callable[[Batcher, Model], Awaitable[None]], max_items: int = 
     model = Model()
 
     async def main() -> None:
-        batcher = Batcher(model.answer, max_items)
+        batcher = Batcher(model.answer, max_items, 100)
         await scenario(batcher, model)
         batcher.close()
 
@@ -42,7 +42,7 @@ def run(scenario: Callable[[Batcher, Model], Awaitable[None]], max_items: int = 
 
 def test_requests_that_come_together_are_scored_together_and_get_their_own_answers():
     async def scenario(batcher, model):
-        answers = await asyncio.gather(*(batcher.ask(request(i)) for i in range(5)))
+        answers = await asyncio.gather(*(batcher.ask(request(i), 0) for i in range(5)))
         assert answers == [b"0", b"1", b"2", b"3", b"4"]
 
     assert run(scenario).batches == [[0, 1, 2, 3, 4]]
@@ -51,10 +51,10 @@ def test_requests_that_come_together_are_scored_together_and_get_their_own_answe
 def test_what_comes_while_a_batch_is_scored_is_the_next_batch():
     async def scenario(batcher, model):
         model.may_answer.clear()
-        first = asyncio.create_task(batcher.ask(request(0)))
+        first = asyncio.create_task(batcher.ask(request(0), 0))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        rest = [asyncio.create_task(batcher.ask(request(i))) for i in (1, 2)]
+        rest = [asyncio.create_task(batcher.ask(request(i), 0)) for i in (1, 2)]
         await asyncio.sleep(0)
         model.may_answer.set()
         assert await asyncio.gather(first, *rest) == [b"0", b"1", b"2"]
@@ -64,14 +64,24 @@ def test_what_comes_while_a_batch_is_scored_is_the_next_batch():
 
 def test_a_batch_has_a_bounded_number_of_items():
     async def scenario(batcher, model):
-        await asyncio.gather(*(batcher.ask(request(i, items)) for i, items in enumerate((4, 4, 4, 10, 12))))
+        await asyncio.gather(
+            *(batcher.ask(request(i, items), 0) for i, items in enumerate((4, 4, 4, 10, 12)))
+        )
 
     assert run(scenario, max_items=10).batches == [[0, 1], [2], [3], [4]]
 
 
+def test_a_batch_has_a_bounded_number_of_values_in_lists():
+    async def scenario(batcher, model):
+        sizes = (40, 40, 40, 100, 120)
+        await asyncio.gather(*(batcher.ask(request(i), values) for i, values in enumerate(sizes)))
+
+    assert run(scenario).batches == [[0, 1], [2], [3], [4]]
+
+
 def test_one_bad_request_does_not_spoil_the_others():
     async def scenario(batcher, model):
-        asked = (batcher.ask(request(name)) for name in (0, "bad", 1))
+        asked = (batcher.ask(request(name), 0) for name in (0, "bad", 1))
         first, bad, last = await asyncio.gather(*asked, return_exceptions=True)
         assert (first, last) == (b"0", b"1")
         assert isinstance(bad, ValueError)
@@ -82,10 +92,10 @@ def test_one_bad_request_does_not_spoil_the_others():
 def test_a_client_that_has_gone_is_no_harm():
     async def scenario(batcher, model):
         model.may_answer.clear()
-        gone = asyncio.create_task(batcher.ask(request(0)))
+        gone = asyncio.create_task(batcher.ask(request(0), 0))
         await asyncio.sleep(0)
         gone.cancel()
-        stays = asyncio.create_task(batcher.ask(request(1)))
+        stays = asyncio.create_task(batcher.ask(request(1), 0))
         await asyncio.sleep(0)
         model.may_answer.set()
         assert await stays == b"1"
@@ -96,10 +106,10 @@ def test_a_client_that_has_gone_is_no_harm():
 def test_too_many_that_wait_are_refused():
     async def scenario(batcher, model):
         model.may_answer.clear()
-        tasks = [asyncio.create_task(batcher.ask(request(i))) for i in range(MAX_WAITING_REQUESTS)]
+        tasks = [asyncio.create_task(batcher.ask(request(i), 0)) for i in range(MAX_WAITING_REQUESTS)]
         await asyncio.sleep(0)
         with pytest.raises(RefusedError, match="wait already"):
-            await batcher.ask(request(-1))
+            await batcher.ask(request(-1), 0)
         model.may_answer.set()
         await asyncio.gather(*tasks)
 

@@ -10,7 +10,7 @@ NOW_MS = time.time_ns() // 1_000_000
 
 
 def cut(shard: int, *samples: Sample) -> Update:
-    return Update(shard=shard, shards=2, epoch=1, sequence=1, samples=samples)
+    return Update(shard=shard, shards=2, epoch=1, sequence=1, life=1, samples=samples)
 
 
 def test_a_sample_is_ready_once_every_shard_has_learnt_it():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ps.updates import DenseReference, Update
+from ps.updates import DenseReference, Position, Update
 from serving.progress import ShardProgress
 from serving.store import DenseFile, Store, StoreError
 
@@ -24,6 +24,7 @@ def update(rows: dict[str, dict[int, float]], deleted: dict[str, set[int]] | Non
         shards=1,
         epoch=1,
         sequence=1,
+        life=1,
         rows={
             table: (
                 np.array(list(values), np.int64),
@@ -69,11 +70,12 @@ def test_the_store_holds_what_a_dict_would(writes):
 
 def test_everything_beside_the_rows_comes_back(tmp_path):
     store = Store(tmp_path)
-    progress = ShardProgress(epoch=7, sequence=3, published_ms=9, marks={0: 5, 1: 6}, gap="a sentence")
+    marks, whole = {0: 5, 1: 6}, Position(7, 1)
+    progress = ShardProgress(6, 7, 3, published_ms=9, marks=marks, whole=whole, gap="a sentence")
     first, second = DenseReference("file:///a", 1, "aa"), DenseReference("file:///b", 2, "bb")
     tensors = {"bias": np.zeros((), np.float32), "kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}
     store.identify({"seed": 1})
-    store.write([Update(12, 13, 1, 1, dense=second)], {12: progress}, {0: 10, 11: 12})
+    store.write([Update(12, 13, 1, 1, dense=second, life=1)], {12: progress}, {0: 10, 11: 12})
     store.write_dense(1, DenseFile(first, {"bias": np.ones(2, np.float32)}))
     store.write_dense(12, DenseFile(first, {"gone": np.ones(2, np.float32)}))
     store.write_dense(12, DenseFile(first, tensors))
@@ -127,8 +129,8 @@ step = store.contents().offsets.get(0, 0)
 while True:
     step += 1
     rows = np.full((500, 4), step, np.float32)
-    store.write([Update(0, 1, 1, step, {"a": (ids[:250], rows[:250])}),
-                 Update(0, 1, 1, step, {"b": (ids[250:], rows[250:])})], {}, {0: step})
+    store.write([Update(0, 1, 1, step, {"a": (ids[:250], rows[:250])}, life=1),
+                 Update(0, 1, 1, step, {"b": (ids[250:], rows[250:])}, life=1)], {}, {0: step})
     print(step, flush=True)
 """
 
