@@ -217,6 +217,8 @@ class ReferenceTable:
 
     def mark(self) -> int:
         """See `EmbeddingTable.mark`."""
+        if not self._learns:
+            raise ValueError("this table has no optimizer: it lists no changes")
         unused = [mark for mark in range(_MARKS) if mark not in self._touched]
         if not unused:
             raise ValueError("all marks of this table are in use")
@@ -230,6 +232,8 @@ class ReferenceTable:
 
     def touched_since(self, mark: int, move: bool = True) -> Int64:
         """See `EmbeddingTable.touched_since`."""
+        if not self._learns:
+            return np.empty(0, np.int64)
         self._check_mark(mark)
         ids = np.array(list(self._touched[mark]), np.int64)
         if move:

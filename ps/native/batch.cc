@@ -30,15 +30,6 @@ std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::ve
 FirstPositions::FirstPositions(const std::vector<uint64_t>& hashes)
     : hashes_(hashes), mask_(std::bit_ceil(2 * hashes.size() + 1) - 1), positions_(mask_ + 1, kNone) {}
 
-uint32_t FirstPositions::of(uint32_t position) {
-  size_t slot = hashes_[position] & mask_;
-  while (positions_[slot] != kNone && hashes_[positions_[slot]] != hashes_[position]) {
-    slot = (slot + 1) & mask_;
-  }
-  if (positions_[slot] == kNone) positions_[slot] = position;
-  return positions_[slot];
-}
-
 UniqueIds::UniqueIds(const int64_t* of, const std::vector<uint64_t>& hashes_of) : inverse(hashes_of.size()) {
   FirstPositions firsts(hashes_of);
   for (uint32_t i = 0; i < hashes_of.size(); ++i) {

@@ -30,7 +30,14 @@ class FirstPositions {
   explicit FirstPositions(const std::vector<uint64_t>& hashes);
 
   // The lowest position with the hash of `position`; all below must have been asked for.
-  uint32_t of(uint32_t position);
+  uint32_t of(uint32_t position) {
+    size_t slot = hashes_[position] & mask_;
+    while (positions_[slot] != kNone && hashes_[positions_[slot]] != hashes_[position]) {
+      slot = (slot + 1) & mask_;
+    }
+    if (positions_[slot] == kNone) positions_[slot] = position;
+    return positions_[slot];
+  }
 
  private:
   static constexpr uint32_t kNone = 0xffffffff;

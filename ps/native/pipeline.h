@@ -34,7 +34,8 @@ class Pipeline {
     if (!probes_.empty()) locks_.acquire(segment_of(probes_[0].hash));
   }
 
-  void run() {
+  // Inlined by force, so that what a visit captures stays in registers.
+  [[gnu::always_inline]] void run() {
     size_t blocks = 0;
     for (size_t at = 0; at < probes_.size(); ++blocks) {
       at = enter(ring_[blocks % kStages], at);

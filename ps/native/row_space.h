@@ -21,13 +21,15 @@ class RowMeta {
   void set_count(uint32_t count) {
     count_and_flags_ = (count_and_flags_ & ~kMaxCount) | (count < kMaxCount ? count : kMaxCount);
   }
+  // `listed`, and the cut bit above.
+  uint32_t flags() const { return count_and_flags_ >> kCountBits; }
   // Bit m: the row is listed as touched since mark m.
-  uint32_t listed() const { return count_and_flags_ >> kCountBits & kAllMarks; }
+  uint32_t listed() const { return flags() & kAllMarks; }
   void set_listed(uint32_t marks) {
     count_and_flags_ = (count_and_flags_ & ~(kAllMarks << kCountBits)) | marks << kCountBits;
   }
   // What it means changes with every cut (PendingCut).
-  bool cut_bit() const { return count_and_flags_ >> (kCountBits + kMarks); }
+  bool cut_bit() const { return flags() >> kMarks; }
   void set_cut_bit(bool bit) {
     constexpr uint32_t kBit = 1u << (kCountBits + kMarks);
     count_and_flags_ = bit ? count_and_flags_ | kBit : count_and_flags_ & ~kBit;

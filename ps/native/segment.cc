@@ -20,11 +20,16 @@ uint32_t Segment::insert(uint64_t hash) {
   return row;
 }
 
-bool Segment::remove(int64_t id, uint64_t hash, bool track_touched) {
+void Segment::note_change(int64_t id, uint64_t hash, uint32_t row) {
+  cut.preserve(hash, row, rows);
+  touched.touch(id, row, rows);
+}
+
+bool Segment::remove(int64_t id, uint64_t hash) {
   const uint32_t row = map.find(hash);
   if (row == kNoRow) return false;
   cut.preserve(hash, row, rows);
-  if (track_touched) touched.remove(id);
+  touched.remove(id);
   map.erase(hash);
   rows.free(row);
   return true;

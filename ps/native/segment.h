@@ -14,14 +14,22 @@ namespace freshet {
 // Members are guarded by `mutex`: shared to read, exclusive to change. Rows change only under the exclusive
 // lock, so a reader sees embedding and state of one step.
 struct Segment {
-  Segment(uint64_t seed, size_t expected_keys, Arena& arena, RowSpace& space, double first_slab)
-      : map(seed, expected_keys, arena), rows(space, first_slab) {}
+  // `lists_touched`: of a table that is trained.
+  Segment(uint64_t seed, size_t expected_keys, Arena& arena, RowSpace& space, double first_slab,
+          bool lists_touched)
+      : map(seed, expected_keys, arena), rows(space, first_slab), touched(lists_touched) {}
   Segment(const Segment& other, Arena& arena, RowSpace& space);
 
   // The row of an absent key; its values are undefined.
   uint32_t insert(uint64_t hash);
+  // Before a row changes: lists it as touched, and keeps it for a cut as it is. Mostly there is nothing to
+  // do, which one comparison tells.
+  void before_change(int64_t id, uint64_t hash, uint32_t row) {
+    const uint32_t settled = touched.used() | static_cast<uint32_t>(cut.settled()) << RowMeta::kMarks;
+    if (rows.meta(row).flags() != settled) note_change(id, hash, row);
+  }
   // False when it was absent.
-  bool remove(int64_t id, uint64_t hash, bool track_touched);
+  bool remove(int64_t id, uint64_t hash);
   size_t small_page_bytes() const {
     return map.small_page_bytes() + rows.small_page_bytes() + touched.bytes() + cut.bytes();
   }
@@ -31,6 +39,9 @@ struct Segment {
   RowStore rows;
   TouchedSets touched;
   PendingCut cut;
+
+ private:
+  void note_change(int64_t id, uint64_t hash, uint32_t row);
 };
 
 }  // namespace freshet

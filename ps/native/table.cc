@@ -48,7 +48,7 @@ void check_mark(const Segment& segment, unsigned mark) {
   if (!segment.touched.uses(mark)) throw std::invalid_argument("this table has no such mark");
 }
 
-void copy_floats(float* out, const float* in, size_t n) {
+void copy_floats(void* out, const void* in, size_t n) {
   if (n == 16) {
     std::memcpy(out, in, 16 * sizeof(float));  // the usual width, inlined
   } else {
@@ -70,7 +70,7 @@ Table::Table(const TableConfig& config)
   for (size_t s = 0; s < kSegments; ++s) {
     const double first_slab = static_cast<double>(s + 1) / kSegments;
     segments_[s] = std::make_unique<Segment>(config.placement_seed, config.initial_capacity_rows / kSegments,
-                                             arena_, space_, first_slab);
+                                             arena_, space_, first_slab, tracks_touched());
   }
 }
 
@@ -94,19 +94,22 @@ UniqueRows Table::lookup_unique(const int64_t* ids, size_t n) const {
 void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out) const {
   const size_t dim = config_.dim;
   const std::vector<Probe> probes = by_segment(hashes, {});
-  const bool is_float32 = codec_.is_float32();
-  const size_t read_bytes = is_float32 ? dim * sizeof(float) : codec_.row_bytes();
-  walk<Access::kShared>(probes, prefetch_lookup(read_bytes, dim, out),
-                        [&](Segment& segment, const Probe& probe, uint32_t row) {
-                          float* to = out + probe.position * dim;
-                          if (row == kNoRow) {
-                            initializer_.fill(ids[probe.position], to);
-                          } else if (is_float32) {
-                            copy_floats(to, segment.rows.values(row), dim);
-                          } else {
-                            codec_.read(segment.rows.at(row), to);
-                          }
-                        });
+  const auto read_all = [&](size_t read_bytes, auto read) {
+    walk<Access::kShared>(probes, prefetch_lookup(read_bytes, dim, out),
+                          [&](Segment& segment, const Probe& probe, uint32_t row) {
+                            float* to = out + probe.position * dim;
+                            if (row == kNoRow) {
+                              initializer_.fill(ids[probe.position], to);
+                            } else {
+                              read(segment.rows.at(row), to);
+                            }
+                          });
+  };
+  if (codec_.is_float32()) {
+    read_all(dim * sizeof(float), [dim](const std::byte* row, float* to) { copy_floats(to, row, dim); });
+  } else {
+    read_all(codec_.row_bytes(), [this](const std::byte* row, float* to) { codec_.read(row, to); });
+  }
 }
 
 void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms,
@@ -121,8 +124,7 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
                                Segment& segment, const Probe& probe, uint32_t row) mutable {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
-                             segment.cut.preserve(probe.hash, row, segment.rows);
-                             segment.touched.touch(id, row, segment.rows);
+                             segment.before_change(id, probe.hash, row);
                              optimizer.step(segment.rows.values(row), sums.at(probe.position));
                              RowMeta& meta = segment.rows.meta(row);
                              meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
@@ -138,8 +140,7 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
-                             segment.cut.preserve(probe.hash, row, segment.rows);
-                             if (tracks_touched()) segment.touched.touch(id, row, segment.rows);
+                             segment.before_change(id, probe.hash, row);
                              const float* from = rows + probe.position * width;
                              if (codec_.is_float32()) {
                                copy_floats(segment.rows.values(row), from, width);
@@ -156,7 +157,7 @@ size_t Table::remove(const int64_t* ids, size_t n) {
   std::atomic<size_t> removed = 0;
   walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchLink,
                            [&](Segment& segment, const Probe& probe, uint32_t) {
-                             removed += segment.remove(ids[probe.position], probe.hash, tracks_touched());
+                             removed += segment.remove(ids[probe.position], probe.hash);
                            });
   return removed;
 }
@@ -199,6 +200,7 @@ unsigned Table::mark() {
   SegmentLocks<Access::kExclusive> locks(segments_);
   locks.acquire_all();
   const unsigned mark = segments_[0]->touched.unused();
+  if (!tracks_touched()) throw std::invalid_argument("this table has no optimizer: it lists no changes");
   if (mark == TouchedSets::kMarks) throw std::invalid_argument("all marks of this table are in use");
   for (auto& segment : segments_) segment->touched.begin(mark);
   return mark;
@@ -213,6 +215,7 @@ void Table::forget(unsigned mark) {
 
 std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
   std::vector<int64_t> ids;
+  if (!tracks_touched()) return ids;
   for (auto& segment : segments_) {
     std::lock_guard lock(segment->mutex);
     check_mark(*segment, mark);

@@ -83,7 +83,8 @@ class Table {
  private:
   bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
   uint32_t insert(Segment& segment, int64_t id, uint64_t hash) const;
-  uint32_t find_or_insert(Segment& segment, int64_t id, uint64_t hash) const;
+  // Never inlined: it is rare, and would crowd the loop that calls it.
+  [[gnu::noinline]] uint32_t find_or_insert(Segment& segment, int64_t id, uint64_t hash) const;
   template <class Get>
   size_t sum_over_segments(Get get) const;
   void lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out) const;

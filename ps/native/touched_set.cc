@@ -45,10 +45,12 @@ size_t TouchedSets::bytes() const {
   return total;
 }
 
-void TouchedSets::list(int64_t id, uint32_t row, RowMeta& meta, uint32_t marks) {
+void TouchedSets::touch(int64_t id, uint32_t row, RowStore& rows) {
+  RowMeta& meta = rows.meta(row);
+  const uint32_t missing = used_ & ~meta.listed();
   for (unsigned m = 0; m < kMarks; ++m) {
     Set& set = sets_[m];
-    if (!(marks >> m & 1) || (!set.removed.empty() && set.removed.contains(id))) continue;
+    if (!(missing >> m & 1) || (!set.removed.empty() && set.removed.contains(id))) continue;
     set.entries.push_back({id, row});
     meta.set_listed(meta.listed() | 1u << m);
   }

@@ -18,16 +18,18 @@ class TouchedSets {
  public:
   static constexpr unsigned kMarks = RowMeta::kMarks;
 
+  // Without `lists`: it has no mark, and never lists.
+  explicit TouchedSets(bool lists) : used_(lists) {}
+
+  // Bit m: mark m is used.
+  uint32_t used() const { return used_; }
   bool uses(unsigned mark) const { return mark < kMarks && used_ >> mark & 1; }
   // The lowest mark that is not used, or kMarks.
   unsigned unused() const;
   void begin(unsigned mark) { used_ |= 1u << mark; }
   void end(unsigned mark, RowStore& rows);
 
-  void touch(int64_t id, uint32_t row, RowStore& rows) {
-    RowMeta& meta = rows.meta(row);
-    if (const uint32_t missing = used_ & ~meta.listed()) list(id, row, meta, missing);
-  }
+  void touch(int64_t id, uint32_t row, RowStore& rows);
   // Before the row is freed.
   void remove(int64_t id);
   void append_to(std::vector<int64_t>& ids, unsigned mark) const;
@@ -44,9 +46,7 @@ class TouchedSets {
     std::unordered_set<int64_t> removed;
   };
 
-  void list(int64_t id, uint32_t row, RowMeta& meta, uint32_t marks);
-
-  uint32_t used_ = 1;
+  uint32_t used_;
   std::array<Set, kMarks> sets_;
 };
 
