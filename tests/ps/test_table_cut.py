@@ -1,7 +1,6 @@
 """A cut is the whole table as of one moment, though it is read while changes go on."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -179,28 +178,3 @@ def test_rows_of_a_cut_are_never_torn_while_others_write_and_remove():
                 assert np.array_equal(rows[:, 0] % 100_000, got)
         for each in running:
             each.result()
-
-
-def test_changes_do_not_wait_for_a_cut():
-    table, ids = make(), np.arange(400_000)
-    table.apply_gradients(ids, ones(ids))
-    some = ids[::100].copy()
-
-    def longest_s() -> float:
-        cut, done, took = table.cut(), threading.Event(), []
-
-        def write() -> None:
-            while not done.is_set():
-                start = time.perf_counter()
-                table.apply_gradients(some, ones(some))
-                took.append(time.perf_counter() - start)
-
-        with ThreadPoolExecutor(1) as pool:
-            writing = pool.submit(write)
-            for _ in cut:
-                pass
-            done.set()
-            writing.result()
-        return max(took)
-
-    assert min(longest_s() for _ in range(5)) < 0.02
