@@ -10,7 +10,7 @@ from jobs.optimizers import dense_optimizer_findings, optimizer_findings
 from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
 from pipelines.schema import RESERVED_NAMES, FeatureSettings
-from ps.settings import TableSettings
+from ps.settings import AdmissionSettings, TableSettings
 
 SIMULATED_KEYS: Final = {
     "user": ("user_id", "country", "age"),
@@ -157,6 +157,7 @@ def _optimizers(job: Job) -> Iterator[Finding]:
     tables |= {("schema", "tables", name): table for name, table in schema.tables.items()}
     for path, table in tables.items():
         yield from optimizer_findings((*path, "optimizer"), table.optimizer)
+        yield from _bounds(path, table)
         initializer = table.initializer
         if initializer.scale < 0 and initializer.kind != "constant":
             where = (*path, "initializer", "scale")
@@ -164,6 +165,24 @@ def _optimizers(job: Job) -> Iterator[Finding]:
                 where, f"must be at least 0 for kind {initializer.kind}", uses=((*path, "initializer"),)
             )
     yield from dense_optimizer_findings(("model", "optimizer"), job.model.optimizer)
+
+
+def _bounds(path: KeyPath, table: TableSettings) -> Iterator[Finding]:
+    where = (*path, "admission")
+    admission = table.admission
+    counts = admission.min_count > 1
+    if counts and admission.probability < 1:
+        message = "is one way of admission, min_count the other: leave one of them out"
+        yield Finding((*where, "probability"), message, uses=((*where, "min_count"),), is_key=True)
+    for name in ("window_s", "tracked_ids"):
+        if not counts and getattr(admission, name) != AdmissionSettings.model_fields[name].default:
+            message = "is not used: nothing is counted unless `min_count` is at least 2"
+            uses = ((*where, "min_count"), (*where, name))
+            yield Finding((*where, name), message, uses=uses, is_key=True)
+    if table.when_full != "oldest" and table.max_rows is None and table.max_bytes is None:
+        message = "is not used: without `max_rows` or `max_bytes` a table is never full"
+        uses = ((*path, "max_rows"), (*path, "max_bytes"))
+        yield Finding((*path, "when_full"), message, uses=uses, is_key=True)
 
 
 def _model(job: Job) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ Int64 = npt.NDArray[np.int64]
 Uint32 = npt.NDArray[np.uint32]
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
 
 def check_array(array: object, name: str, dtype: Any, shape: tuple[int | None, ...]) -> None:

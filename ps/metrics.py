@@ -105,13 +105,14 @@ class _TableSizes(Collector):
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         rows = GaugeMetricFamily("freshet_ps_rows", "Rows of the table.", labels=["table"])
         memory = GaugeMetricFamily("freshet_ps_memory_bytes", "Memory of the table.", labels=["table"])
         for name, table in self._shard.tables.items():
             rows.add_metric([name], len(table))
             memory.add_metric([name], table.memory_bytes)
         yield from (rows, memory)
+        yield from _bounds_counts(self._shard)
 
 
 class _BadGradients(Collector):
@@ -136,3 +137,24 @@ class _BadGradients(Collector):
             yield CounterMetricFamily(
                 f"freshet_ps_{what}_tensors", f"Dense tensors whose bad gradients were {what}.", tensors
             )
+
+
+def _bounds_counts(shard: Shard) -> Iterator[CounterMetricFamily]:
+    """What the tables' bounds have done, since the shard started."""
+    admitted = _family("admitted_ids", "Ids that got a row, of a table with bounds.", ["table"])
+    refused = _family("refused_sightings", "Ids of a push that got no row.", ["table", "reason"])
+    removed = _family("removed_rows", "Rows that were removed.", ["table", "reason"])
+    overflows = _family("admission_overflows", "Times that a filter was full, and its window cut.", ["table"])
+    for name, table in shard.tables.items():
+        counts = table.bounds_counts()
+        admitted.add_metric([name], counts.admitted)
+        refused.add_metric([name, "admission"], counts.refused)
+        refused.add_metric([name, "full"], counts.full)
+        removed.add_metric([name, "expired"], counts.expired)
+        removed.add_metric([name, "evicted"], counts.evicted)
+        overflows.add_metric([name], counts.overflows)
+    yield from (admitted, refused, removed, overflows)
+
+
+def _family(name: str, help_text: str, labels: list[str]) -> CounterMetricFamily:
+    return CounterMetricFamily(f"freshet_ps_{name}", help_text, labels=labels)

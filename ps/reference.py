@@ -5,6 +5,7 @@ may differ in the last bit, where the C library's logarithm does.
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
@@ -13,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
+from ps.bounds import Policy, has_bounds, removable
 from ps.push import is_sane
+from ps.reference_bounds import Counts, ReferenceBounds, Stamp
+from ps.reference_hash import GOLDEN, MASK, mix
 from ps.reference_optimizers import initial_state, made_sane, state_floats, take_step
 from ps.schedules import learning_rate
 from ps.settings import InitializerSettings, RowFormat, TableSettings
 
-_MASK: Final = (1 << 64) - 1
-_GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
-_MULTIPLIER: Final = 0xD6E8_FEB8_6659_FD93
 _MOST_COUNT: Final = (1 << 28) - 1
 _MARKS: Final = 3
 _LARGEST_SCALE: Final = np.nextafter(np.finfo(np.float32).max / np.float32(127), np.float32(0))
@@ -29,20 +30,10 @@ _BELOW_MINUS_TWO: Final = 0.022750131948179195
 """The standard normal distribution function at -2, where Keras cuts its truncated normal."""
 
 
-def mix(key: int, seed: int) -> int:
-    """A bijection of 64 bits for each seed."""
-    x = (key ^ seed) & _MASK
-    x ^= x >> 32
-    x = x * _MULTIPLIER & _MASK
-    x ^= x >> 32
-    x = x * _MULTIPLIER & _MASK
-    return x ^ x >> 32
-
-
 def random_bits(seed: int, row_id: int, dim: int) -> Uint32:
     """32 random bits for each of `dim` values: a counter, mixed."""
-    stream = mix(row_id & _MASK, mix(seed & _MASK, _GOLDEN))
-    pairs = [mix((stream + _GOLDEN * (i + 1)) & _MASK, 0) for i in range((dim + 1) // 2)]
+    stream = mix(row_id & MASK, mix(seed & MASK, GOLDEN))
+    pairs = [mix((stream + GOLDEN * (i + 1)) & MASK, 0) for i in range((dim + 1) // 2)]
     return np.array(pairs, "<u8").view("<u4")[:dim]
 
 
@@ -88,10 +79,8 @@ def stored(values: Float32, rows: RowFormat) -> Float32:
 
 
 @dataclass(slots=True)
-class _Row:
+class _Row(Stamp):
     values: Float32
-    last_update_ms: int = 0
-    count: int = 0
 
 
 class ReferenceTable:
@@ -115,6 +104,11 @@ class ReferenceTable:
         self._rows: dict[int, _Row] = {}
         self._touched: dict[int, set[int]] = {0: set()}
         self.skipped_rows = self.clipped_rows = 0
+        self._bounds = (
+            ReferenceBounds(settings, seed, self._find, self._remove)
+            if optimizer and has_bounds(settings)
+            else None
+        )
         self.dim = settings.dim
         self.row_floats = self.dim + (state_floats(settings.optimizer, self.dim) if optimizer else 0)
 
@@ -144,11 +138,16 @@ class ReferenceTable:
         if not self._learns:
             raise ValueError("this table has no optimizer: it takes no gradients")
         rate = learning_rate(self._settings.optimizer, step)
-        for row_id, gradient in self._sane_sums(ids, grads).items():
-            row = self._find_or_insert(row_id)
-            take_step(self._settings.optimizer, row.values, gradient, rate)
-            row.last_update_ms = max(row.last_update_ms, ts_ms)
-            row.count = min(row.count + 1, _MOST_COUNT)
+        sums = self._sane_sums(ids, grads)
+        rejected = self._bounds.begin_batch(list(sums), ts_ms) if self._bounds else set()
+        for row_id, gradient in sums.items():
+            if row_id not in rejected:
+                row = self._find_or_insert(row_id)
+                take_step(self._settings.optimizer, row.values, gradient, rate)
+                row.last_update_ms = max(row.last_update_ms, ts_ms)
+                row.count = min(row.count + 1, _MOST_COUNT)
+        if self._bounds:
+            self._bounds.end_batch()
 
     def _sane_sums(self, ids: Int64, grads: Float32) -> dict[int, Float32]:
         """Summed gradients by id, after what the settings say of bad ones."""
@@ -174,6 +173,8 @@ class ReferenceTable:
             raise ValueError("a row holds NaN or an infinite value")
         rows = stored(rows, self._format)
         times = np.broadcast_to(ts_ms, ids.shape)
+        if self._bounds:
+            self._bounds.enroll(dict.fromkeys(i for i in ids.tolist() if i not in self._rows))
         for i, row_id in enumerate(ids.tolist()):
             row = self._find_or_insert(row_id)
             row.values[: rows.shape[1]] = rows[i]
@@ -182,11 +183,10 @@ class ReferenceTable:
 
     def remove(self, ids: Int64) -> int:
         """See `EmbeddingTable.remove`."""
-        before = len(self._rows)
-        for row_id in ids.tolist():
-            if self._rows.pop(row_id, None) and self._learns:
-                self._touch(row_id)
-        return before - len(self._rows)
+        removed = sum(self._remove(row_id) for row_id in ids.tolist())
+        if self._bounds:
+            self._bounds.forget(removed)
+        return removed
 
     def contains(self, ids: Int64) -> Bools:
         """See `EmbeddingTable.contains`."""
@@ -244,12 +244,23 @@ class ReferenceTable:
         """See `EmbeddingTable.touched`."""
         return self.touched_since(0, move=clear)
 
+    @property
+    def now_ms(self) -> int | None:
+        """See `EmbeddingTable.now_ms`."""
+        return self._bounds.now_ms if self._bounds else None
+
+    def bounds_counts(self) -> Counts:
+        """See `EmbeddingTable.bounds_counts`."""
+        return self._bounds.counts if self._bounds else Counts()
+
+    def would_remove(self, policy: Policy) -> Int64:
+        """See `EmbeddingTable.would_remove`."""
+        ids, _, times, counts = self.items()
+        return removable(policy, ids, times, counts, self.now_ms)
+
     def clone(self) -> "ReferenceTable":
         """See `EmbeddingTable.clone`."""
-        copy = ReferenceTable(self._settings, self._seed, optimizer=self._learns, rows=self._format)
-        copy._rows = {i: _Row(r.values.copy(), r.last_update_ms, r.count) for i, r in self._rows.items()}
-        copy._touched = {mark: set(ids) for mark, ids in self._touched.items()}
-        return copy
+        return deepcopy(self)
 
     def _check_mark(self, mark: int) -> None:
         if mark not in self._touched:
@@ -262,10 +273,20 @@ class ReferenceTable:
     def _initial(self, row_id: int) -> Float32:
         return initial_row(self._settings.initializer, self._seed, row_id, self.dim)
 
+    def _find(self, row_id: int) -> _Row | None:
+        return self._rows.get(row_id)
+
+    def _remove(self, row_id: int) -> bool:
+        if self._rows.pop(row_id, None) is None:
+            return False
+        if self._learns:
+            self._touch(row_id)
+        return True
+
     def _find_or_insert(self, row_id: int) -> _Row:
         if row_id not in self._rows:
             state = initial_state(self._settings.optimizer, self.dim)[: self.row_floats - self.dim]
-            self._rows[row_id] = _Row(np.concatenate([self._initial(row_id), state]))
+            self._rows[row_id] = _Row(0, 0, np.concatenate([self._initial(row_id), state]))
         if self._learns:
             self._touch(row_id)
         return self._rows[row_id]

@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 from confluent_kafka import KafkaException
 
+from ps.bounds import BoundsError, ExpireRequest, Policy
 from ps.dense_files import DenseFiles
 from ps.metrics import ShardMetrics
 from ps.service import ShardService
@@ -25,6 +26,7 @@ from ps.sync import KafkaProducer, UpdatePublisher
 
 _FORESEEN: Final = (OSError, pa.ArrowException, ShardBrokenError)
 """What a snapshot may fail of without a fault in the program."""
+_SHOWN_IDS: Final = 20
 _log: Final = logging.getLogger(__name__)
 
 
@@ -85,7 +87,7 @@ def run_shard(
         process.start(address, metrics_address, sync.interval_s, snapshot_interval_s)
     except KafkaException as error:
         raise SystemExit(f"shard {index}: kafka.client: {error.args[0].str()}") from error
-    except (SnapshotError, OSError) as error:
+    except (BoundsError, SnapshotError, OSError) as error:
         raise SystemExit(f"shard {index}: {error}") from error
     stop.wait()
     # A thread may sit in gRPC, waiting for a client that will not speak again: leave without asking it.
@@ -125,7 +127,12 @@ class ShardProcess:
         self, address: str, metrics_address: str | None, publish_interval_s: float, snapshot_interval_s: float
     ) -> None:
         """Serve, and say so on stdout."""
-        actions = {"marks": self.marks, "status": self.status, "snapshot": self.snapshot}
+        actions = {
+            "marks": self.marks,
+            "status": self.status,
+            "snapshot": self.snapshot,
+            "expire": self.expire,
+        }
         service = ShardService(
             f"grpc://{address}", self._shard, self._epoch, self._metrics, actions, self._break
         )
@@ -164,6 +171,30 @@ class ShardProcess:
             "snapshot_age_s": self._snapshot_age_s(),
         }
 
+    def expire(self, **options: Any) -> dict[str, Any]:
+        """Remove what has expired, and say what is left; with `dry_run` say what a policy would remove.
+
+        `options` are those of ExpireRequest; raises ValueError when they make no sense.
+        """
+        request = ExpireRequest.model_validate(options)
+        if not request.dry_run:
+            self._shard.expire()
+        names = list(self._shard.tables) if request.table is None else [request.table]
+        fates = {name: self._fate(name, request.instead_of(self._shard.policy(name))) for name in names}
+        return {"tables": fates}
+
+    def _fate(self, name: str, policy: Policy) -> dict[str, Any]:
+        """What `policy` would remove from a table now."""
+        table = self._shard.table(name)
+        ids = table.would_remove(policy)
+        return {
+            **policy._asdict(),
+            "rows": len(table),
+            "now_ms": table.now_ms,
+            "would_remove": len(ids),
+            "ids": ids[:_SHOWN_IDS].tolist(),
+        }
+
     def snapshot(self) -> dict[str, Any]:
         """Write a snapshot; what it holds."""
         with self._snapshot_lock:
@@ -185,7 +216,9 @@ class ShardProcess:
 
     def _try_publish(self) -> None:
         try:
-            if self._publisher and not self._publisher.publish():
+            if self._publisher is None:
+                self._shard.forget_changes()
+            elif not self._publisher.publish():
                 self._metrics.failed_publishes.inc()
         except ShardBrokenError as error:
             _log.error("nothing was published: %s", error)

@@ -1,6 +1,6 @@
 """A shard on the wire: Arrow Flight, one long-lived `do_exchange` stream per client, actions for the rest.
 
-Actions (JSON in, JSON out): `hello`, `marks`, `status`, `snapshot`.
+Actions (JSON in, JSON out): `hello`, `marks`, `status`, `snapshot`, `expire`.
 
 A frame that is too long is refused only when it is in memory. Arrow's server lets gRPC receive messages of
 any length, and its hook to change that is none of pyarrow's options; middleware sees only headers.
@@ -8,7 +8,7 @@ So only trainers may be able to reach a shard.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -33,7 +33,7 @@ class ShardService(flight.FlightServerBase):  # type: ignore[misc]
         shard: Shard,
         epoch: int,
         metrics: ShardMetrics,
-        actions: dict[str, Callable[[], dict[str, Any]]],
+        actions: Mapping[str, Callable[..., dict[str, Any]]],
         on_broken: Callable[[], None],
     ) -> None:
         self._shard = shard
@@ -71,14 +71,20 @@ class ShardService(flight.FlightServerBase):  # type: ignore[misc]
             return _error("broken", error)
 
     def do_action(self, context: flight.ServerCallContext, action: flight.Action) -> Iterator[flight.Result]:
-        """Answer an action with one JSON object."""
+        """Answer an action with one JSON object; its body, if there is one, is an object of options."""
         if action.type == "hello":
             answer = self._hello(action.body.to_pybytes())
         elif action.type in self._actions:
-            answer = self._actions[action.type]()
+            answer = self._act(action.type, action.body.to_pybytes())
         else:
             raise flight.FlightServerError(f"there is no action {action.type!r}")
         return iter([flight.Result(pa.py_buffer(orjson.dumps(answer, option=orjson.OPT_NON_STR_KEYS)))])
+
+    def _act(self, name: str, body: bytes) -> dict[str, Any]:
+        try:
+            return self._actions[name](**(orjson.loads(body) if body else {}))
+        except (TypeError, ValueError) as error:
+            raise flight.FlightServerError(f"{name}: {error}") from None
 
     def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:
         """What `do_action` answers."""

@@ -20,6 +20,7 @@ OptimizerKind = Literal[
 ]
 ScheduleKind = Literal["constant", "exponential", "inverse_time", "polynomial", "cosine"]
 BadGradients = Literal["refuse", "skip", "clip"]
+WhenFull = Literal["oldest", "least_frequent", "refuse"]
 
 CONSTANTS: Final[Mapping[OptimizerKind, tuple[str, ...]]] = {
     "sgd": (),
@@ -142,12 +143,40 @@ class OptimizerSettings(Block):
     tensor, and count it; or clip it (NaN to 0), for `clipvalue` or `clipnorm` to make sense of, and count."""
 
 
+class AdmissionSettings(Block):
+    """When an id gets a row: after `min_count` sightings within `window_s`, or by chance at each sighting.
+
+    An id is sighted once by each push that has a gradient for it. Until it is admitted its gradients are
+    dropped, and it reads as its initial value. By default the first sighting is enough.
+    """
+
+    min_count: int = Field(default=1, ge=1, le=65_535)
+    window_s: float = Field(default=86_400.0, ge=1, le=1e9)
+    """Of event time. Sightings within half of it always count together, those further apart never."""
+    tracked_ids: int = Field(default=1_000_000, ge=1, le=500_000_000)
+    """Ids without a row that are counted at a time, in all shards together; 3.9 bytes each at once."""
+    probability: float = Field(default=1.0, gt=0, le=1)
+
+
+class ExpirySettings(Block):
+    """When a row goes: `after_s` of event time since its last update; None: never."""
+
+    after_s: float | None = Field(default=None, ge=1, le=1e10)
+
+
 class TableSettings(Block):
-    """One embedding table."""
+    """One embedding table. Limits are those of the whole table; each shard keeps to its share."""
 
     dim: int = Field(default=16, ge=1, le=1024)
     initializer: InitializerSettings = InitializerSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    expiry: ExpirySettings = ExpirySettings()
+    max_rows: int | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=1)
+    """Of memory, the list of what changed since the last publication not counted."""
+    when_full: WhenFull = "oldest"
+    """What makes room: the rows with the oldest update, those with the fewest updates, or nothing."""
 
 
 class ShardSettings(Block):

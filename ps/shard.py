@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from ps.arrays import Float32, Int64, Uint32
+from ps.bounds import BoundsState, Policy, has_bounds, share_of
 from ps.dense import DenseTensors
 from ps.push import Push, PushRefused, Span, Tolerance, show_spans
 from ps.settings import OptimizerSettings, TableSettings
@@ -45,11 +46,21 @@ class TableRows:
 
 
 @dataclass(frozen=True, slots=True)
+class TableBounds:
+    """What a table's bounds remember, and the ids `int64[k]` of removed rows that replicas may still have."""
+
+    state: BoundsState
+    removed: Int64
+
+
+@dataclass(frozen=True, slots=True)
 class ShardState:
     """Everything a shard must remember, as of one moment."""
 
     tables: Mapping[str, Generator[TableRows, None, None]]
     """All rows, in chunks that are read while pushes go on."""
+    bounds: Mapping[str, TableBounds]
+    """Of the tables that have any."""
     dense: Mapping[str, Float32]
     dense_state: Mapping[str, Mapping[str, Float32]]
     marks: Mapping[int, int]
@@ -100,13 +111,14 @@ class Shard:
         self.table_settings = dict(tables)
         self.tables = {
             name: EmbeddingTable(
-                settings,
+                share_of(settings, shards),
                 table_seed(seed, name),
                 initial_capacity_rows=initial_capacity_rows,
                 threads=threads,
             )
             for name, settings in tables.items()
         }
+        self._unacknowledged = {name: np.empty(0, np.int64) for name in tables}
         self._dense = DenseTensors(dense_optimizer)
         self._tolerance = Tolerance.of(tables, dense_optimizer)
         self._marks: dict[int, int] = {}
@@ -167,6 +179,11 @@ class Shard:
         with self._whole():
             return ShardState(
                 tables={name: _chunks(table.cut()) for name, table in self.tables.items()},
+                bounds={
+                    name: TableBounds(self.tables[name].bounds_state(), self._removed(name))
+                    for name, settings in self.table_settings.items()
+                    if has_bounds(settings)
+                },
                 dense=self._dense.values,
                 dense_state=self._dense.state(),
                 marks=dict(self._marks),
@@ -176,6 +193,11 @@ class Shard:
     def restore_rows(self, table: str, rows: TableRows) -> None:
         """Put `rows` into `table`; they count as changed."""
         self.tables[table].assign(rows.ids, rows.rows, rows.last_update_ms, rows.count)
+
+    def restore_bounds(self, table: str, bounds: TableBounds) -> bool:
+        """Go on from `bounds`, after `table` has its rows: see `EmbeddingTable.restore_bounds`."""
+        self._unacknowledged[table] = bounds.removed
+        return self.tables[table].restore_bounds(bounds.state)
 
     def restore_dense(
         self,
@@ -194,6 +216,8 @@ class Shard:
         """What changed since the last call, and the newest rows of ids `also`. Raises ShardBrokenError."""
         with self._whole():
             found = {name: self._newest(name, also.get(name)) for name in self.tables}
+            for name, (_, _, gone) in found.items():
+                self._unacknowledged[name] = _union(self._absent(name, self._unacknowledged[name]), gone)
             samples = tuple(self._samples)
             self._samples.clear()
             since, self._changed_at = self._changed_at, None
@@ -211,7 +235,38 @@ class Shard:
         """The ids of changed rows by table; they no longer count as changed."""
         with self._lock:
             self._changed_at = None
-            return {name: table.touched() for name, table in self.tables.items()}
+            return {
+                name: _union(table.touched(), self._unacknowledged[name])
+                for name, table in self.tables.items()
+            }
+
+    def forget_changes(self) -> None:
+        """Nobody wants to know what has changed: the list of it must not grow."""
+        self.take_touched()
+        with self._lock:
+            self._unacknowledged = {name: np.empty(0, np.int64) for name in self.tables}
+
+    def acknowledge(self, removed: Mapping[str, Int64]) -> None:
+        """Replicas will hear that the rows of these ids are gone: a snapshot need not remember it."""
+        with self._lock:
+            for name, ids in removed.items():
+                self._unacknowledged[name] = np.setdiff1d(self._unacknowledged[name], ids)
+
+    def expire(self) -> None:
+        """Remove all rows that have expired, a slice at a time between pushes. Raises ShardBrokenError."""
+        for table in self.tables.values():
+            slices = table.expire()
+            left = 1
+            while left:
+                with self._whole():
+                    left = next(slices, 0)
+                    self._changed_at = self._changed_at or time.monotonic()
+
+    def policy(self, table: str) -> Policy:
+        """What the settings of this shard's part of `table` remove; raises ValueError for an unknown one."""
+        self.table(table)
+        settings = share_of(self.table_settings[table], self.shards)
+        return Policy(settings.expiry.after_s, settings.max_rows, settings.when_full)
 
     def changed_at(self) -> float | None:
         """When the first change came that `take_changes` has not taken yet (`time.monotonic`)."""
@@ -224,6 +279,13 @@ class Shard:
             if self._broken:
                 raise ShardBrokenError(self._broken)
             yield
+
+    def _removed(self, name: str) -> Int64:
+        """Removed rows that replicas may still have."""
+        return self._absent(name, _union(self._unacknowledged[name], self.tables[name].touched(clear=False)))
+
+    def _absent(self, name: str, ids: Int64) -> Int64:
+        return ids[~self.tables[name].contains(ids)]
 
     def _newest(self, name: str, also: Int64 | None) -> tuple[Int64, Float32, Int64]:
         """Touched ids and `also`: those with a row, their rows, and those without."""
@@ -280,3 +342,8 @@ class Shard:
 
 def _chunks(cut: Iterator[Items]) -> Generator[TableRows, None, None]:
     return (TableRows(*items) for items in cut)
+
+
+def _union(ids: Int64, more: Int64) -> Int64:
+    """Each of both once; of one that is empty the other, which is not sorted then."""
+    return np.union1d(ids, more) if len(ids) and len(more) else np.concatenate([ids, more])

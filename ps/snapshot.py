@@ -1,6 +1,7 @@
 """Snapshots of a shard: Parquet files any tool can read, and a manifest with their checksums.
 
-    URL/shard-0/000000000007/manifest.json, dense.parquet, dense-state.parquet, tables/NAME.parquet
+    URL/shard-0/000000000007/manifest.json, dense.parquet, dense-state.parquet, tables/NAME.parquet,
+                             bounds/NAME.parquet
 
 A snapshot is written beside its place and renamed when it is whole, so a directory with its final name is
 complete. On file systems that can't rename directories (object stores) the manifest, written last, makes it
@@ -23,8 +24,9 @@ from pyarrow import fs
 from pydantic import BaseModel, ConfigDict
 
 from ps.arrays import Float32
+from ps.bounds_files import read_bounds, write_bounds
 from ps.settings import OptimizerSettings, TableSettings
-from ps.shard import Shard, TableRows
+from ps.shard import Shard, TableBounds, TableRows
 from ps.tensor_files import filesystem, read_tensors, sha256_of, write_tensors
 
 FORMAT_VERSION: Final = 1
@@ -75,6 +77,7 @@ class TableEntry(_Model):
     file: FileEntry
     rows: int
     settings: TableSettings
+    bounds: FileEntry | None = None
 
 
 class UpdatesPosition(_Model):
@@ -119,6 +122,7 @@ class SnapshotStore:
         path = f"{self._root}/{self._next_number():012}"
         staged = f"{path}.tmp" if self._files.type_name in _RENAMING_FILESYSTEMS else path
         self._files.create_dir(f"{staged}/tables", recursive=True)
+        self._files.create_dir(f"{staged}/bounds", recursive=True)
         manifest = self._write_files(staged, shard, epoch, updates)
         with self._files.open_output_stream(f"{staged}/{MANIFEST}") as stream:
             stream.write(_seal(manifest))
@@ -160,7 +164,12 @@ class SnapshotStore:
                 settings = shard.table_settings[name]
                 path = f"tables/{quote(name, safe='')}.parquet"
                 rows = _write_rows(self._files, f"{staged}/{path}", chunks, settings.dim)
-                tables[name] = TableEntry(file=self._entry(staged, path), rows=rows, settings=settings)
+                tables[name] = TableEntry(
+                    file=self._entry(staged, path),
+                    rows=rows,
+                    settings=settings,
+                    bounds=self._write_bounds(staged, name, state.bounds.get(name)),
+                )
         write_tensors(self._files, f"{staged}/dense.parquet", state.dense)
         write_tensors(self._files, f"{staged}/dense-state.parquet", _flatten(state.dense_state))
         return Manifest(
@@ -179,6 +188,13 @@ class SnapshotStore:
             dense_optimizer=shard.dense_optimizer,
         )
 
+    def _write_bounds(self, staged: str, table: str, bounds: TableBounds | None) -> FileEntry | None:
+        if bounds is None:
+            return None
+        path = f"bounds/{quote(table, safe='')}.parquet"
+        write_bounds(self._files, f"{staged}/{path}", bounds)
+        return self._entry(staged, path)
+
     def _entry(self, staged: str, path: str) -> FileEntry:
         # Read back, so that what the checksum vouches for is what the file system stored.
         return FileEntry(path=path, sha256=sha256_of(self._files, f"{staged}/{path}"))
@@ -187,6 +203,7 @@ class SnapshotStore:
         with self._files.open_input_stream(f"{path}/{MANIFEST}") as stream:
             manifest = _unseal(stream.read())
         entries = [manifest.dense, manifest.dense_state, *(t.file for t in manifest.tables.values())]
+        entries += [table.bounds for table in manifest.tables.values() if table.bounds]
         for entry in entries:
             if sha256_of(self._files, f"{path}/{entry.path}") != entry.sha256:
                 raise _DamagedError(f"{entry.path} has another checksum than the manifest says")
@@ -196,9 +213,20 @@ class SnapshotStore:
         for name, entry in manifest.tables.items():
             for rows in _read_rows(self._files, f"{path}/{entry.file.path}", entry.settings.dim):
                 shard.restore_rows(name, rows)
+            if entry.bounds:
+                self._load_bounds(f"{path}/{entry.bounds.path}", name, shard)
         state = read_tensors(self._files, f"{path}/{manifest.dense_state.path}")
         dense = read_tensors(self._files, f"{path}/{manifest.dense.path}")
         shard.restore_dense(dense, _unflatten(state), manifest.marks, manifest.steps)
+
+    def _load_bounds(self, path: str, table: str, shard: Shard) -> None:
+        bounds = read_bounds(self._files, path)
+        try:
+            fits = shard.restore_bounds(table, bounds)
+        except ValueError as error:
+            raise SnapshotError(f"{path}: table {table!r}: {error}") from error
+        if not fits:
+            _log.warning("table %r: admission has other settings now and counts anew", table)
 
     def _committed(self) -> list[str]:
         return [info.path for info in self._directories() if info.base_name.isdigit()]

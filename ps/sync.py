@@ -109,6 +109,7 @@ class UpdatePublisher:
         if not acknowledged:
             return False
         self._owed = _Owed()
+        self._shard.acknowledge(changes.deleted)
         if reference is not None:
             self._schedule.published(changes.dense)
         self._on_published(sum(len(ids) for ids, _ in changes.rows.values()))

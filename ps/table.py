@@ -12,6 +12,7 @@ import numpy as np
 
 from ps import _core
 from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
+from ps.bounds import BoundsState, Policy, has_bounds, native_config, removable
 from ps.optimizer import constants, native_kind
 from ps.schedules import check_schedule, learning_rate
 from ps.settings import RowFormat, TableSettings
@@ -43,9 +44,11 @@ class EmbeddingTable:
     ) -> None:
         """Make an empty table; `seed`, any integer, decides the initial rows.
 
-        Raises ValueError when the optimizer takes no schedule and has one.
+        Raises ValueError when the optimizer takes no schedule and has one, BoundsError when the bounds make
+        no sense.
 
-        `optimizer=False`: rows carry no state, gradients are refused, touches are not listed (serving).
+        `optimizer=False`: rows carry no state, gradients are refused, touches are not listed, there are no
+        bounds (serving).
         `rows`: how such a table keeps them; with an optimizer anything but float32 is a ValueError. Values go
         in and out as float32, rounded to the nearest, ties to even; a row that was read and is assigned again
         stays the same bits, and absent ids read as their exact initial values. float16: off by at most 2^-11
@@ -72,6 +75,8 @@ class EmbeddingTable:
         )
         self.dim = settings.dim
         self._optimizer = settings.optimizer
+        if optimizer and has_bounds(settings):
+            self._core.set_bounds(native_config(settings, self.row_floats, seed))
 
     @property
     def row_floats(self) -> int:
@@ -98,6 +103,11 @@ class EmbeddingTable:
         """Slots of the map; it grows by itself before they run out."""
         return self._core.capacity
 
+    @property
+    def now_ms(self) -> int | None:
+        """Event time as far as the bounds believe it; None: there are none, or fewer than 31 batches were."""
+        return self._core.now_ms
+
     def __len__(self) -> int:
         """Rows."""
         return len(self._core)
@@ -120,7 +130,8 @@ class EmbeddingTable:
     def apply_gradients(self, ids: Int64, grads: Float32, ts_ms: int = 0, step: int = 0) -> None:
         """One optimizer step per distinct id of `int64[n]`, with the sum of its gradients `float32[n, dim]`.
 
-        Absent ids get a row first. A row's update time becomes `ts_ms` unless it is later already; its count
+        Absent ids get a row first, unless the table's bounds refuse them (`ps.bounds`): then their gradients
+        are dropped. A row's update time becomes `ts_ms` unless it is later already; its count
         grows by 1. `step`, from 0, decides the learning rate where there is a schedule. A gradient
         that is NaN, infinite or beyond 1e12: ValueError, nothing changed; or, as `bad_gradients` says, its
         row is left as it is, or learns with what is left after clipping, judged by the sum of its gradients.
@@ -201,6 +212,30 @@ class EmbeddingTable:
     def touched(self, clear: bool = True) -> Int64:
         """`touched_since` the mark that every table has from its beginning, for the one consumer of most."""
         return self._core.touched_since(0, clear)
+
+    def expire(self) -> Iterator[int]:
+        """Remove all rows that have expired, a slice per step; yields how many rows are left to look at."""
+        self._core.start_pass()
+        while left := self._core.sweep():
+            yield left
+
+    def bounds_counts(self) -> _core.BoundsCounts:
+        """How many ids were admitted, refused, expired, evicted, since the table was made."""
+        return self._core.bounds_counts()
+
+    def bounds_state(self) -> BoundsState:
+        """What the bounds remember: with the rows of the same moment, all that later batches depend on."""
+        return BoundsState(*self._core.bounds_state())
+
+    def restore_bounds(self, state: BoundsState) -> bool:
+        """Go on from `state`, whose rows the table has. False: its admission filter has another size, window
+        or threshold, so counting starts anew. Raises ValueError when it does not fit the rows.
+        """
+        return self._core.restore_bounds(*state)
+
+    def would_remove(self, policy: Policy) -> Int64:
+        """Ids whose rows `policy` would remove now, `int64[m]`: a look at all rows, while others change."""
+        return removable(policy, *self._core.ages(), self.now_ms)
 
     def clone(self) -> "EmbeddingTable":
         """A consistent copy that goes its own way, marks and touched ids included."""

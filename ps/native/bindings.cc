@@ -1,6 +1,7 @@
 // The module ps._core. No logic: arrays in, arrays out, the GIL released. ps/table.py checks the arguments.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 
@@ -25,6 +26,7 @@ using RowsOut = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::dev
 using CountsOut = nb::ndarray<uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<float, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using ConstFloats = nb::ndarray<const float, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<const uint8_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using BoolsOut = nb::ndarray<bool, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <class T>
@@ -87,6 +89,75 @@ ItemArrays into_arrays(Items&& all, size_t row_floats) {
           into_array<Matrix<float>>(std::move(all.rows), {n, row_floats}),
           into_array<Vector<int64_t>>(std::move(all.last_update_ms), {n}),
           into_array<Vector<uint32_t>>(std::move(all.counts), {n})};
+}
+
+std::tuple<Vector<int64_t>, Vector<int64_t>, Vector<uint32_t>> ages(const Table& table) {
+  Items all = released([&] { return table.ages(); });
+  const size_t n = all.ids.size();
+  return {into_array<Vector<int64_t>>(std::move(all.ids), {n}),
+          into_array<Vector<int64_t>>(std::move(all.last_update_ms), {n}),
+          into_array<Vector<uint32_t>>(std::move(all.counts), {n})};
+}
+
+std::tuple<Vector<int64_t>, Vector<int64_t>, Vector<uint8_t>> bounds_state(const Table& table) {
+  BoundsState state = released([&] { return table.bounds_state(); });
+  const size_t numbers = state.numbers.size(), roster = state.roster.size(), filter = state.filter.size();
+  return {into_array<Vector<int64_t>>(std::move(state.numbers), {numbers}),
+          into_array<Vector<int64_t>>(std::move(state.roster), {roster}),
+          into_array<Vector<uint8_t>>(std::move(state.filter), {filter})};
+}
+
+bool restore_bounds(Table& table, const Ids& numbers, const Ids& roster, const Bytes& filter) {
+  const BoundsState state{{numbers.data(), numbers.data() + numbers.size()},
+                          {roster.data(), roster.data() + roster.size()},
+                          {filter.data(), filter.data() + filter.size()}};
+  return table.restore_bounds(state);
+}
+
+// For what one class tells of the bounds of a table.
+void bind_bounds(nb::module_& m) {
+  const auto release = nb::call_guard<nb::gil_scoped_release>();
+  nb::enum_<WhenFull>(m, "WhenFull")
+      .value("oldest", WhenFull::kOldest)
+      .value("least_frequent", WhenFull::kLeastFrequent)
+      .value("refuse", WhenFull::kRefuse);
+  nb::class_<BoundsConfig>(m, "BoundsConfig")
+      .def(
+          "__init__",
+          [](BoundsConfig* self, uint32_t min_count, int64_t window_ms, size_t tracked_ids,
+             double probability, int64_t expire_after_ms, size_t max_rows, WhenFull when_full,
+             uint64_t seed) {
+            new (self) BoundsConfig{min_count,       window_ms, tracked_ids, probability,
+                                    expire_after_ms, max_rows,  when_full,   seed};
+          },
+          nb::kw_only(), "min_count"_a, "window_ms"_a, "tracked_ids"_a, "probability"_a, "expire_after_ms"_a,
+          "max_rows"_a, "when_full"_a, "seed"_a);
+  nb::class_<BoundsCounts>(m, "BoundsCounts")
+      .def_ro("admitted", &BoundsCounts::admitted)
+      .def_ro("refused", &BoundsCounts::refused)
+      .def_ro("full", &BoundsCounts::full)
+      .def_ro("expired", &BoundsCounts::expired)
+      .def_ro("evicted", &BoundsCounts::evicted)
+      .def_ro("overflows", &BoundsCounts::overflows);
+  nb::class_<AdmissionFilter>(m, "AdmissionFilter")
+      .def(nb::init<uint32_t, int64_t, size_t, uint64_t>(), "min_count"_a, "window_ms"_a, "tracked_ids"_a,
+           "seed"_a)
+      .def("advance_to", &AdmissionFilter::advance_to, "now_ms"_a)
+      .def(
+          "sight",
+          [](AdmissionFilter& f, const Ids& ids, const BoolsOut& out) {
+            for (size_t i = 0; i < ids.size(); ++i) out.data()[i] = f.sight(ids.data()[i]);
+          },
+          "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def(
+          "count",
+          [](const AdmissionFilter& f, const Ids& ids, const CountsOut& out) {
+            for (size_t i = 0; i < ids.size(); ++i) out.data()[i] = f.count(ids.data()[i]);
+          },
+          "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def_prop_ro("false_share", &AdmissionFilter::false_share)
+      .def_prop_ro("bytes", &AdmissionFilter::bytes)
+      .def_prop_ro("overflows", &AdmissionFilter::overflows);
 }
 
 void initialize_state(const Optimizer& optimizer, const Floats& state) {
@@ -153,6 +224,8 @@ NB_MODULE(_core, m) {
       .def("step", &step, "row"_a.noconvert(), "gradient"_a.noconvert(), "learning_rate"_a,
            nb::call_guard<nb::gil_scoped_release>());
 
+  bind_bounds(m);
+
   const auto release = nb::call_guard<nb::gil_scoped_release>();
   nb::class_<Cut>(m, "Cut")
       .def(
@@ -217,7 +290,16 @@ NB_MODULE(_core, m) {
       .def("forget", &Table::forget, "mark"_a, release)
       .def("touched_since", &touched_since, "mark"_a, "move"_a)
       .def("clone", &Table::clone, release)
+      .def("set_bounds", &Table::set_bounds, "config"_a)
+      .def("start_pass", &Table::start_pass, release)
+      .def("sweep", &Table::sweep, release)
+      .def("bounds_counts", &Table::bounds_counts, release)
+      .def("bounds_state", &bounds_state)
+      .def("restore_bounds", &restore_bounds, "numbers"_a.noconvert(), "roster"_a.noconvert(),
+           "filter"_a.noconvert())
+      .def("ages", &ages)
       .def("__len__", &Table::size, release)
+      .def_prop_ro("now_ms", &Table::now_ms, release)
       .def_prop_ro("row_floats", &Table::row_floats)
       .def_prop_ro("skipped_rows", [](const Table& t) { return t.gradient_policy().skipped_rows(); })
       .def_prop_ro("clipped_rows", [](const Table& t) { return t.gradient_policy().clipped_rows(); })

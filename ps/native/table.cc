@@ -118,10 +118,13 @@ void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, floa
 void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms,
                             float learning_rate) {
   if (!tracks_touched()) throw std::invalid_argument("this table has no optimizer: it takes no gradients");
+  const auto turn = this->turn();
   const std::vector<uint64_t> hashes = hash_all(ids, n, config_.placement_seed);
   SummedGradients sums(hashes, gradients, config_.dim);
   gradient_policy_.apply(gradients, sums);
-  walk<Access::kExclusive>(by_segment(hashes, sums.skipped()),
+  std::vector<bool> skip = sums.skipped();
+  if (bounds_) bounds_->begin_batch(*this, ids, n, ts_ms, skip);
+  walk<Access::kExclusive>(by_segment(hashes, skip),
                            prefetch_change(codec_.row_bytes(), gradients, config_.dim),
                            [&, optimizer = OptimizerBatch(optimizer_, learning_rate)](
                                Segment& segment, const Probe& probe, uint32_t row) mutable {
@@ -133,11 +136,14 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
                              meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
                              meta.set_count(meta.count() + 1);
                            });
+  if (bounds_) bounds_->end_batch(*this);
 }
 
 void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width,
                    const int64_t* last_update_ms, const uint32_t* counts) {
   if (!all_finite(rows, n * width)) throw std::invalid_argument("a row holds NaN or an infinite value");
+  const auto turn = this->turn();
+  if (bounds_) bounds_->enroll(*this, ids, n);
   walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}),
                            prefetch_change(codec_.row_bytes(), rows, width),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
@@ -157,12 +163,38 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
 }
 
 size_t Table::remove(const int64_t* ids, size_t n) {
+  const auto turn = this->turn();
+  const size_t removed = remove_rows(ids, n);
+  if (bounds_) bounds_->forget(*this, removed);
+  return removed;
+}
+
+size_t Table::remove_rows(const int64_t* ids, size_t n) {
   std::atomic<size_t> removed = 0;
   walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchLink,
                            [&](Segment& segment, const Probe& probe, uint32_t) {
                              removed += segment.remove(ids[probe.position], probe.hash);
                            });
   return removed;
+}
+
+void Table::stamps(const int64_t* ids, size_t n, Stamp* out) const {
+  walk<Access::kShared>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchMeta,
+                        [out](Segment& segment, const Probe& probe, uint32_t row) {
+                          Stamp& stamp = out[probe.position] = {};
+                          if (row == kNoRow) return;
+                          const RowMeta& meta = segment.rows.meta(row);
+                          stamp = {meta.last_update_ms(), meta.count(), true};
+                        });
+}
+
+void Table::restamp(const int64_t* ids, size_t n, int64_t ts_ms) {
+  walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchMeta,
+                           [ts_ms](Segment& segment, const Probe& probe, uint32_t row) {
+                             if (row == kNoRow) return;
+                             segment.cut.preserve(probe.hash, row, segment.rows);
+                             segment.rows.meta(row).set_last_update_ms(ts_ms);
+                           });
 }
 
 void Table::contains(const int64_t* ids, size_t n, bool* out) const {
@@ -192,6 +224,19 @@ Items Table::items() const {
     segment->map.for_each([&](uint64_t hash, uint32_t row) {
       items.append(static_cast<int64_t>(unmix(hash, config_.placement_seed)), segment->rows.at(row),
                    segment->rows.meta(row), codec_);
+    });
+  }
+  return items;
+}
+
+Items Table::ages() const {
+  Items items;
+  for (const auto& segment : segments_) {
+    std::shared_lock lock(segment->mutex);
+    segment->map.for_each([&](uint64_t hash, uint32_t row) {
+      items.ids.push_back(static_cast<int64_t>(unmix(hash, config_.placement_seed)));
+      items.last_update_ms.push_back(segment->rows.meta(row).last_update_ms());
+      items.counts.push_back(segment->rows.meta(row).count());
     });
   }
   return items;
@@ -229,6 +274,7 @@ std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
 }
 
 std::unique_ptr<Table> Table::clone() const {
+  const auto turn = this->turn();
   SegmentLocks<Access::kShared> locks(segments_);
   locks.acquire_all();
   TableConfig empty = config_;
@@ -238,7 +284,45 @@ std::unique_ptr<Table> Table::clone() const {
   for (size_t s = 0; s < kSegments; ++s) {
     copy->segments_[s] = std::make_unique<Segment>(*segments_[s], copy->arena_, copy->space_);
   }
+  if (bounds_) copy->bounds_ = std::make_unique<Bounds>(*bounds_);
   return copy;
+}
+
+void Table::set_bounds(const BoundsConfig& config) {
+  if (!tracks_touched())
+    throw std::invalid_argument("this table has no optimizer: it has no bounds of its own");
+  if (size() > 0) throw std::invalid_argument("bounds are set while a table is empty");
+  bounds_ = std::make_unique<Bounds>(config);
+}
+
+void Table::start_pass() {
+  const auto turn = this->turn();
+  if (bounds_) bounds_->start_pass();
+}
+
+size_t Table::sweep() {
+  const auto turn = this->turn();
+  return bounds_ ? bounds_->sweep(*this) : 0;
+}
+
+std::optional<int64_t> Table::now_ms() const {
+  const auto turn = this->turn();
+  return bounds_ ? bounds_->now_ms() : std::nullopt;
+}
+
+BoundsCounts Table::bounds_counts() const {
+  const auto turn = this->turn();
+  return bounds_ ? bounds_->counts() : BoundsCounts{};
+}
+
+BoundsState Table::bounds_state() const {
+  const auto turn = this->turn();
+  return bounds_ ? bounds_->save() : BoundsState{};
+}
+
+bool Table::restore_bounds(const BoundsState& state) {
+  const auto turn = this->turn();
+  return !bounds_ || bounds_->restore(*this, state);
 }
 
 template <class Get>
@@ -260,7 +344,8 @@ size_t Table::capacity() const {
 }
 
 size_t Table::memory_bytes() const {
-  return sizeof(*this) + arena_.huge_bytes() + space_.huge_bytes() +
+  const auto turn = this->turn();
+  return sizeof(*this) + arena_.huge_bytes() + space_.huge_bytes() + (bounds_ ? bounds_->bytes() : 0) +
          sum_over_segments([](const Segment& s) { return sizeof(s) + s.small_page_bytes(); });
 }
 

@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "arena.h"
+#include "bounds.h"
 #include "cut.h"
 #include "gradient_policy.h"
 #include "initializer.h"
@@ -59,10 +61,13 @@ class Table {
               const uint32_t* counts);
   // How many were there.
   size_t remove(const int64_t* ids, size_t n);
+  void stamps(const int64_t* ids, size_t n, Stamp* out) const;
   void contains(const int64_t* ids, size_t n, bool* out) const;
   // How often each was updated; 0 for an absent id.
   void count(const int64_t* ids, size_t n, uint32_t* out) const;
   Items items() const;
+  // The same without the floats, segment by segment: not all of one moment.
+  Items ages() const;
   // It must not outlive the table.
   std::unique_ptr<Cut> cut();
   // A mark at this moment, for `touched_since`. Mark 0 is made with the table.
@@ -71,6 +76,18 @@ class Table {
   // Distinct ids inserted, changed or removed since the mark, which then may move to this moment.
   std::vector<int64_t> touched_since(unsigned mark, bool move);
   std::unique_ptr<Table> clone() const;
+
+  // From now on `apply_gradients` keeps these bounds, and changes run one at a time.
+  void set_bounds(const BoundsConfig& config);
+  // Looks for expired rows though they are not due: `start_pass`, then `sweep` until nothing is left to look
+  // at.
+  void start_pass();
+  size_t sweep();
+  std::optional<int64_t> now_ms() const;
+  BoundsCounts bounds_counts() const;
+  BoundsState bounds_state() const;
+  // False when the admission filter of `state` is of another layout: it starts anew.
+  bool restore_bounds(const BoundsState& state);
 
   // What became of rows whose gradient was bad.
   const GradientPolicy& gradient_policy() const { return gradient_policy_; }
@@ -81,6 +98,14 @@ class Table {
   size_t row_floats() const { return config_.dim + optimizer_.state_floats(); }
 
  private:
+  friend class Bounds;
+
+  // For as long as a change takes: the only one while there are bounds.
+  std::unique_lock<std::mutex> turn() const {
+    return bounds_ ? std::unique_lock(changes_) : std::unique_lock<std::mutex>();
+  }
+  size_t remove_rows(const int64_t* ids, size_t n);
+  void restamp(const int64_t* ids, size_t n, int64_t ts_ms);
   bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
   uint32_t insert(Segment& segment, int64_t id, uint64_t hash) const;
   // Never inlined: it is rare, and would crowd the loop that calls it.
@@ -99,6 +124,8 @@ class Table {
   Arena arena_;
   RowSpace space_;
   Segments segments_;
+  std::unique_ptr<Bounds> bounds_;  // null: none; guarded by changes_
+  mutable std::mutex changes_;      // taken before the locks of segments
 };
 
 }  // namespace freshet

@@ -158,7 +158,8 @@ def test_one_mistake_is_one_sentence_at_its_place(
         ),
         (
             "window_s: 5",
-            "11:1: window_s: is not a key of a job file; it belongs to schema.labels.NAME",
+            "11:1: window_s: is not a key of a job file; it belongs to schema.labels.NAME, "
+            "schema.tables.NAME.admission or schema.default_table.admission",
         ),
         (
             "trafic: {kind: none}",

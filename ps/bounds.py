@@ -1,0 +1,160 @@
+"""What keeps a table small: admission, expiry and limits, from its settings to what the native table does.
+
+- **A sighting** is an id in a batch of gradients, however often it is in it. Batches count in their order,
+  ids in theirs, so the same pushes admit the same ids, also after a restore.
+- **Time** is event time: the median of the last 31 batches, unknown until there were so many. Fewer than 16
+  batches from the future move nothing.
+- **Expiry**: every batch looks at the next few rows, at most 8,192, so that all are seen eight times in
+  `after_s` of event time. A row stamped more than `after_s` ahead of the clock counts as updated now.
+- **Limits** hold at any time: rows go before new ones come. They are chosen from eight times as many, drawn
+  at random; from at most 16,384, or twice as many. A batch's own rows are never chosen; new ids for which
+  there is no room get no row.
+"""
+
+import math
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ps import _core
+from ps.arrays import Bytes, Int64, Uint32
+from ps.settings import AdmissionSettings, Block, TableSettings, WhenFull
+
+MAX_ROWS: Final = (1 << 32) - 2
+_SLABS_BYTES: Final = 16 << 20
+_FIXED_BYTES: Final = 12 << 20
+_METADATA_BYTES: Final = 12
+_INDEX_BYTES: Final = 28 + 9
+"""Slots of the map at its lowest load, and the place in the sweep's order."""
+
+
+class BoundsError(ValueError):
+    """Bounds that make no sense."""
+
+
+class BoundsState(NamedTuple):
+    """What the bounds remember: `int64[n]`, `int64[m]`, `uint8[k]`; all empty: there are none."""
+
+    numbers: Int64
+    roster: Int64
+    filter: Bytes
+
+
+class Policy(NamedTuple):
+    """What may be tried without doing it; None: no such bound."""
+
+    after_s: float | None = None
+    max_rows: int | None = None
+    when_full: WhenFull = "oldest"
+
+
+class ExpireRequest(Block):
+    """The options of a shard's action `expire`; limits are those of its part of the table."""
+
+    dry_run: bool = False
+    table: str | None = None
+    """None: all tables."""
+    after_s: float | None = Field(default=None, gt=0)
+    """Try this in place of what the job file says; None: what it says."""
+    max_rows: int | None = Field(default=None, ge=0)
+    when_full: WhenFull | None = None
+
+    @model_validator(mode="after")
+    def _only_tried(self) -> Self:
+        if not self.dry_run and self.model_fields_set - {"dry_run"}:
+            raise ValueError("a table or a policy other than the job file's is only for a dry_run")
+        return self
+
+    def instead_of(self, policy: Policy) -> Policy:
+        """`policy` with what this request names in its place."""
+        named = {name: getattr(self, name) for name in Policy._fields}
+        return policy._replace(**{name: value for name, value in named.items() if value is not None})
+
+
+def has_bounds(settings: TableSettings) -> bool:
+    """Whether any of the bounds is set."""
+    limits = (settings.expiry.after_s, settings.max_rows, settings.max_bytes)
+    return _is_gated(settings.admission) or any(limit is not None for limit in limits)
+
+
+def share_of(settings: TableSettings, shards: int) -> TableSettings:
+    """The settings of one shard's part of a table: limits divided by `shards`, and rounded up."""
+
+    def part(limit: int | None) -> int | None:
+        return None if limit is None else -(-limit // shards)
+
+    admission = settings.admission.model_copy(update={"tracked_ids": part(settings.admission.tracked_ids)})
+    limits = {"max_rows": part(settings.max_rows), "max_bytes": part(settings.max_bytes)}
+    return settings.model_copy(update={"admission": admission, **limits})
+
+
+def native_config(settings: TableSettings, row_floats: int, seed: int) -> _core.BoundsConfig:
+    """The bounds of a table with rows of `row_floats` floats; raises BoundsError when they make no sense."""
+    admission = settings.admission
+    if admission.min_count > 1 and admission.probability < 1:
+        raise BoundsError("admission: either min_count or probability may be given, and not both")
+    return _core.BoundsConfig(
+        min_count=admission.min_count,
+        window_ms=round(1000 * admission.window_s),
+        tracked_ids=admission.tracked_ids,
+        probability=admission.probability,
+        expire_after_ms=round(1000 * (settings.expiry.after_s or 0)),
+        max_rows=_most_rows(settings, row_floats),
+        when_full=getattr(_core.WhenFull, settings.when_full),
+        seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
+    )
+
+
+def rows_in(max_bytes: int, row_floats: int, filter_bytes: int = 0) -> int:
+    """Rows that never take more than `max_bytes`, whatever the order in which they came and went.
+
+    Each takes its floats, 12 bytes of metadata, at most 28 of the map and 9 of the sweep's order. Slabs that
+    are used in part take as much as the rows again, at most a slab for each of the 64 segments; small maps
+    and rounding up to huge pages take 12 MiB.
+    """
+    stored_bytes = 4 * row_floats + _METADATA_BYTES
+    room = max_bytes - filter_bytes - _FIXED_BYTES
+    slabs_bytes = _SLABS_BYTES // (4 * row_floats) * stored_bytes
+    few = min(room // (2 * stored_bytes + _INDEX_BYTES), slabs_bytes // stored_bytes)
+    many = (room - slabs_bytes) // (stored_bytes + _INDEX_BYTES)
+    return max(few, many)
+
+
+def removable(policy: Policy, ids: Int64, last_update_ms: Int64, counts: Uint32, now_ms: int | None) -> Int64:
+    """Which of the rows `ids` `int64[n]` a policy would remove: `int64[m]`, expired ones first.
+
+    `now_ms` None: the clock is not known yet, and nothing has expired.
+    """
+    expired = np.zeros(len(ids), np.bool_)
+    if policy.after_s is not None and now_ms is not None:
+        ages_ms = now_ms - last_update_ms.astype(np.float64)
+        expired = ages_ms > 1000 * policy.after_s
+    left = np.flatnonzero(~expired)
+    excess = 0 if policy.max_rows is None else max(0, len(left) - policy.max_rows)
+    if policy.when_full == "refuse":
+        excess = 0
+    rank = counts[left] if policy.when_full == "least_frequent" else np.zeros(len(left), np.uint32)
+    least_first = np.lexsort((last_update_ms[left], rank))
+    return np.concatenate([ids[expired], ids[left[least_first[:excess]]]])
+
+
+def _most_rows(settings: TableSettings, row_floats: int) -> int:
+    most = min(MAX_ROWS, settings.max_rows or MAX_ROWS)
+    if settings.max_bytes is None:
+        return most
+    fits = rows_in(settings.max_bytes, row_floats, _filter_bytes(settings))
+    if fits < 1:
+        row_bytes = 2 * (4 * row_floats + _METADATA_BYTES) + _INDEX_BYTES
+        least = _FIXED_BYTES + _filter_bytes(settings) + row_bytes
+        raise BoundsError(f"max_bytes: {settings.max_bytes} hold no row; at least {least} are needed")
+    return min(most, fits)
+
+
+def _is_gated(admission: AdmissionSettings) -> bool:
+    return admission.min_count > 1 or admission.probability < 1
+
+
+def _filter_bytes(settings: TableSettings) -> int:
+    admission = settings.admission
+    return 0 if admission.min_count == 1 else math.ceil(admission.tracked_ids * 14 * 10 / 36) + 64

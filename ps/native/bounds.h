@@ -1,0 +1,124 @@
+// Who gets a row, who loses it, and when: admission, expiry and the limit of rows of one table.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <unordered_set>
+#include <vector>
+
+#include "admission_filter.h"
+#include "event_clock.h"
+#include "roster.h"
+
+namespace freshet {
+
+class Table;
+
+// What is known of an id beside its values.
+struct Stamp {
+  int64_t last_update_ms;
+  uint32_t count;
+  bool present;
+};
+
+enum class WhenFull { kOldest, kLeastFrequent, kRefuse };
+
+struct BoundsConfig {
+  uint32_t min_count;       // sightings until an id gets a row; 1: the first is enough
+  int64_t window_ms;        // in which they must lie; 0: whenever
+  size_t tracked_ids;       // the filter's capacity
+  double probability;       // that a sighting is enough; 1: always
+  int64_t expire_after_ms;  // since the last update; 0: never
+  size_t max_rows;
+  WhenFull when_full;
+  uint64_t seed;  // of the chances and the filter
+};
+
+// What has happened, in ids. One id of one batch is one sighting.
+struct BoundsCounts {
+  uint64_t admitted = 0;   // got a row
+  uint64_t refused = 0;    // sightings that were not enough
+  uint64_t full = 0;       // sightings that found the table full
+  uint64_t expired = 0;    // rows removed for their age
+  uint64_t evicted = 0;    // rows removed to make room
+  uint64_t overflows = 0;  // times the filter gave up half of its window for want of cells
+};
+
+// As arrays for a snapshot.
+struct BoundsState {
+  std::vector<int64_t> numbers;
+  std::vector<int64_t> roster;
+  std::vector<uint8_t> filter;
+};
+
+// Everything it does is a function of the batches, their order and their times, never of the wall clock, of
+// threads or of where rows lie: the same batches after a restore come to the same rows. Its work per batch is
+// bounded: kSliceRows for expiry, kMostCandidates, or twice the new ids, for room.
+//
+// Not thread-safe: the table runs one change at a time while it has bounds.
+class Bounds {
+ public:
+  static constexpr size_t kSliceRows = 8'192;
+  static constexpr size_t kMostCandidates = 16'384;
+
+  explicit Bounds(const BoundsConfig& config);
+  Bounds(const Bounds& other);
+  Bounds& operator=(const Bounds&) = delete;
+
+  // Before a batch of gradients: marks in `skip` (n long, or empty for none) the ids that have no row and get
+  // none, and removes rows to make room for the others.
+  void begin_batch(Table& table, const int64_t* ids, size_t n, int64_t ts_ms, std::vector<bool>& skip);
+  // After it: removes the rows among the next few that have expired.
+  void end_batch(Table& table);
+  // All rows are to be looked at by the next calls of `sweep`, though they are not due yet.
+  void start_pass() { owed_rows_ = roster_.size(); }
+  // Removes those of the next slice that have expired; how many rows are still to be looked at.
+  size_t sweep(Table& table);
+  // Before `ids` are given rows whatever the bounds say.
+  void enroll(const Table& table, const int64_t* ids, size_t n);
+  // After `rows` rows were removed by their owner.
+  void forget(const Table& table, size_t rows);
+
+  std::optional<int64_t> now_ms() const { return clock_.now_ms(); }
+  BoundsCounts counts() const;
+  size_t bytes() const;
+  BoundsState save() const;
+  // `state` without the filter when that is of another layout: false. Throws std::invalid_argument.
+  bool restore(const Table& table, const BoundsState& state);
+
+ private:
+  class Presence;
+  struct Window {
+    std::vector<int64_t> ids;
+    std::vector<Stamp> stamps;
+  };
+
+  std::vector<size_t> admitted(const int64_t* ids, const std::vector<size_t>& absent, size_t room,
+                               std::vector<bool>& skip);
+  bool admits(int64_t id);
+  size_t make_room(Table& table, size_t free, size_t wanted, const Presence& batch);
+  size_t evict(Table& table, size_t need, const std::unordered_set<int64_t>& spared);
+  std::vector<size_t> victims(const Window& window, size_t need,
+                              const std::unordered_set<int64_t>& spared) const;
+  Window look(const Table& table, size_t most) const;
+  void restamp(Table& table, const Window& window, int64_t now_ms) const;
+  void owe_rows(int64_t now_ms);
+  size_t rows() const { return roster_.size() - strays_; }
+  void pass(Table& table, const Window& window, const std::vector<size_t>& dropped);
+  void drop_strays(const Table& table);
+
+  BoundsConfig config_;
+  EventClock clock_;
+  std::unique_ptr<AdmissionFilter> filter_;
+  Roster roster_;
+  BoundsCounts counts_;
+  uint64_t batches_ = 0;
+  int64_t swept_ms_ = 0;  // up to here the clock's advance has been turned into rows to look at
+  size_t owed_rows_ = 0;  // of these, not yet looked at
+  size_t strays_ = 0;     // places of the roster without a row of their own
+};
+
+}  // namespace freshet
