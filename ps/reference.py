@@ -260,7 +260,9 @@ class ReferenceTable:
 
     def clone(self) -> "ReferenceTable":
         """See `EmbeddingTable.clone`."""
-        return deepcopy(self)
+        copy = deepcopy(self)
+        copy.skipped_rows = copy.clipped_rows = 0
+        return copy
 
     def _check_mark(self, mark: int) -> None:
         if mark not in self._touched:
