@@ -5,7 +5,8 @@ Each side is counted on its own. In: the topics that the joiner reads, event by 
 or the joiner has not read it (its committed offsets tell), and `lost` after that, so that the sum can fail.
 
 The unit is the impression, one item of one request; an event of `features` that can't be read counts as one.
-An event that is in `dead-letters` counts there even if it repeats an earlier one.
+An event that is in `dead-letters` counts there even if it repeats an earlier one, and as one impression when
+it was too long for its letter.
 """
 
 import math
@@ -30,6 +31,8 @@ class Letters:
     """The dead letters of one topic: where they were, and how much each reason took."""
 
     places: set[Place] = field(default_factory=set)
+    bare: set[Place] = field(default_factory=set)
+    """Of which the letter has no value."""
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -66,14 +69,17 @@ class Inputs:
 
 
 def read_letters(messages: Iterable[Message], topic: str, weigh: Callable[[bytes], int]) -> Letters:
-    """The dead letters that came from `topic`, each place once; `weigh` says what an event counts for."""
+    """The dead letters that came from `topic`, each place once; `weigh` says what a value counts for."""
     letters = Letters()
     for message in messages:
         headers = {name: (value or b"").decode() for name, value in message.headers() or []}
         place = (int(headers["partition"]), int(headers["offset"]))
         if headers["topic"] == topic and place not in letters.places:
             letters.places.add(place)
-            letters.reasons[headers["reason"]] += weigh(message.value() or b"")
+            value = message.value()
+            if value is None:
+                letters.bare.add(place)
+            letters.reasons[headers["reason"]] += 1 if value is None else weigh(value)
     return letters
 
 
@@ -82,13 +88,13 @@ def read_requests(messages: Iterable[Message], dead: Letters, job: Job, inputs: 
     is_read = reading_of(job, job.kafka.topics.features)
     for message in messages:
         value, place = message.value() or b"", (message.partition(), message.offset())
-        request = request_of(value, job)
+        request = None if place in dead.bare else request_of(value, job)
         if request is None or place in dead.places:
-            inputs.dead_impressions += impressions_of(value, job)
+            inputs.dead_impressions += 1 if request is None else _distinct(request)
             inputs.unread_impressions += place not in dead.places and not is_read(place)
             continue
         if is_read(place):
-            _note_time(inputs, job.kafka.topics.features, message.partition(), request.ts_ms)
+            _note_time(inputs, message, request.ts_ms, job, is_heartbeat=not request.items)
         if request.request_id in inputs.requests:
             inputs.repeated_requests += 1
         elif request.items:
@@ -107,7 +113,7 @@ def read_actions(messages: Iterable[Message], dead: Letters, job: Job, inputs: I
             inputs.unread_actions += place not in dead.places and not is_read(place)
             continue
         if is_read(place):
-            _note_time(inputs, job.kafka.topics.actions, message.partition(), action.ts_ms)
+            _note_time(inputs, message, action.ts_ms, job, is_heartbeat=not action.action)
         key = (action.request_id, action.item_id, action.action)
         if key in inputs.actions:
             inputs.repeated_actions += 1
@@ -123,8 +129,11 @@ def reading_of(job: Job, topic: str) -> Callable[[Place], bool]:
     return lambda place: place[1] < offsets.get(place[0], math.inf)
 
 
-def _note_time(inputs: Inputs, topic: str, partition: int, ts_ms: int) -> None:
-    key = (topic, partition)
+def _note_time(inputs: Inputs, message: Message, ts_ms: int, job: Job, *, is_heartbeat: bool) -> None:
+    """As far as the joiner believes it: only heartbeats move event time ahead of the log."""
+    if not is_heartbeat:
+        ts_ms = min(ts_ms, message.timestamp()[1] + round(1000 * job.joiner.out_of_order_s))
+    key = (message.topic(), message.partition())
     inputs.latest_ms[key] = max(inputs.latest_ms.get(key, ts_ms), ts_ms)
 
 
@@ -147,7 +156,11 @@ def action_of(value: bytes) -> Action | None:
 def impressions_of(value: bytes, job: Job) -> int:
     """How many impressions an event of `features` counts for: its items, or 1 when it can't be read."""
     request = request_of(value, job)
-    return 1 if request is None else len({item.item_id for item in request.items})
+    return 1 if request is None else _distinct(request)
+
+
+def _distinct(request: Request) -> int:
+    return len({item.item_id for item in request.items})
 
 
 def watermark_ms(inputs: Inputs, job: Job) -> float:

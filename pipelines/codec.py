@@ -7,7 +7,7 @@ one against the other.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, cast
@@ -25,6 +25,14 @@ _PREFIXES: Final = ("label:", "mask:", "score:")
 _FIELD_1, _FIELD_2, _FIELD_3 = b"\x0a", b"\x12", b"\x1a"
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = _FIELD_1, _FIELD_2, _FIELD_3
 _SAMPLED_AWAY: Final = b"\x10"
+_SAMPLED_AWAY_BYTES: Final = 6
+"""At most: the tag and 32 bits."""
+
+MESSAGE_BYTES: Final = 1 << 20
+"""How long a message may get: what every broker takes, and what a trainer can take in at once."""
+GROWTH: Final = 5
+"""An example is at most so many times as long as the JSON it repeats (`-1,` takes eleven bytes), for each
+feature that reads a key; names of features and labels come on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +43,23 @@ class ExampleList:
     sampled_away: int = 0
 
 
-def encode(examples: Iterable[Example], sampled_away: int = 0) -> bytes:
-    """The value of one message."""
-    data = b"".join(_field(_FIELD_1, encode_example(example)) for example in examples)
-    return data + _SAMPLED_AWAY + _varint(sampled_away) if sampled_away else data
+def encode(
+    examples: Iterable[Example], sampled_away: int = 0, limit_bytes: int = MESSAGE_BYTES
+) -> Iterator[bytes]:
+    """The values of the messages that carry `examples`, in order; `sampled_away` stands in the last.
+
+    As few as it takes for each to keep within `limit_bytes`; an example that is longer has one to itself.
+    """
+    fields: list[bytes] = []
+    room_bytes = limit_bytes - _SAMPLED_AWAY_BYTES
+    for example in examples:
+        field = _field(_FIELD_1, encode_example(example))
+        if fields and len(field) > room_bytes:
+            yield b"".join(fields)
+            fields, room_bytes = [], limit_bytes - _SAMPLED_AWAY_BYTES
+        fields.append(field)
+        room_bytes -= len(field)
+    yield b"".join(fields) + (_SAMPLED_AWAY + _varint(sampled_away) if sampled_away else b"")
 
 
 def decode(data: bytes) -> ExampleList:

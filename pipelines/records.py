@@ -19,6 +19,8 @@ Value = Scalar | list[Scalar]
 
 INT64_MAX: Final = (1 << 63) - 1
 FLOAT32_MAX: Final = 3.4028234663852886e38
+MAX_ID_CHARACTERS: Final = 512
+"""Of `request_id` and `item_id`: both stand in every example, and one of them is the key of messages."""
 _NAMES: Final = {int: "an integer", float: "a number", str: "a string", dict: "an object", list: "a list"}
 
 
@@ -112,7 +114,7 @@ def parse_request(data: bytes) -> Request:
     event = _object(data)
     user, context = _optional_object(event, "user"), _optional_object(event, "context")
     items = tuple(_item(position, raw) for position, raw in enumerate(_field(event, "items", list)))
-    request_id = _field(event, "request_id", str) if items else ""
+    request_id = _request_id(event) if items else ""
     return Request(request_id, _field(event, "ts", int), user, context, items)
 
 
@@ -123,7 +125,7 @@ def decode_action(data: bytes) -> Action:
     if not action:
         return Action("", "", "", 0.0, ts_ms)
     value = _float("value", event.get("value", 1))
-    return Action(_field(event, "request_id", str), _item_id(event), action, value, ts_ms)
+    return Action(_request_id(event), _item_id(event), action, value, ts_ms)
 
 
 def extract(
@@ -228,16 +230,31 @@ def _item(position: int, raw: Any) -> Item:
     return Item(_item_id(raw, position), raw)
 
 
+def _request_id(event: Mapping[str, Any]) -> str:
+    request_id: str = _field(event, "request_id", str)
+    if len(request_id) > MAX_ID_CHARACTERS:
+        raise _too_long("request_id", request_id)
+    return request_id
+
+
 def _item_id(values: Mapping[str, Any], position: int | None = None) -> str:
     item_id = values.get("item_id")
     if type(item_id) is int:
         return str(item_id)
-    if type(item_id) is str:
+    if type(item_id) is str and len(item_id) <= MAX_ID_CHARACTERS:
         return item_id
     path = "item_id" if position is None else f"items[{position}].item_id"
+    if type(item_id) is str:
+        raise _too_long(path, item_id)
     if item_id is None:
         raise MalformedEvent("malformed", f"`{path}` is missing")
     raise _wrong(path, str, item_id)
+
+
+def _too_long(key: str, text: str) -> MalformedEvent:
+    return MalformedEvent(
+        "too-large", f"`{key}` has {len(text)} characters; at most {MAX_ID_CHARACTERS} are taken"
+    )
 
 
 def _wrong(key: str, expected: type, value: Any) -> MalformedEvent:

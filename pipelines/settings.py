@@ -25,7 +25,8 @@ class KafkaSettings(Block):
     """Partitions of the topics that Freshet creates."""
     client: dict[str, str] = Field(default_factory=dict)
     """Properties for every client, by Kafka's own names (`security.protocol`, `sasl.mechanism`, …)."""
-    max_message_bytes: int = Field(default=16 << 20, ge=1024)
+    max_message_bytes: int = Field(default=16 << 20, ge=1 << 16)
+    """The longest message that the topics take (`max.message.bytes`)."""
 
 
 class NegativeSettings(Block):
@@ -38,14 +39,18 @@ class JoinerSettings(Block):
     """The `joiner` block. Windows stand with their labels, in `schema.labels`."""
 
     negatives: NegativeSettings = NegativeSettings()
-    out_of_order_s: float = Field(default=2.0, ge=0)
+    out_of_order_s: float = Field(default=2.0, ge=0, le=900)
     """How far events of one partition may be out of order: the watermark trails by so much."""
     idle_s: float = Field(default=30.0, gt=0)
     """A partition silent for so long no longer holds the watermark back."""
     max_past_s: float = Field(default=7 * 86_400.0, gt=0)
     """An event so much older than its Kafka record is refused (dead letter `timestamp`)."""
     max_future_s: float = Field(default=600.0, gt=0)
-    """An event so much ahead of its Kafka record is refused (dead letter `timestamp`)."""
+    """An event so much ahead of its Kafka record is refused (dead letter `timestamp`).
+
+    One that is less ahead is taken, but moves event time only `out_of_order_s` ahead of its record, so that a
+    fast clock makes nobody else late; heartbeats move it as far as they say.
+    """
     max_event_bytes: int = Field(default=1 << 20, ge=1024)
     """A longer event is refused (dead letter `too-large`)."""
     checkpoint_interval_ms: int = Field(default=1000, ge=100)

@@ -54,11 +54,11 @@ def _arrivals(
     """The records of a topic as (key, arrival), with its watermark.
 
     The key is the request id in base64: a text that is no valid Unicode must not reach the bridge to Python.
-    A record without one has no business with others; it is keyed by its offset.
+    A record without one, or too large to look at, has no business with others; it is keyed by its offset.
     """
     _name_operators(tables, table)
     tables.execute_sql(_source(job, table, topic))
-    request_id = f"TO_BASE64(JSON_VALUE({_TEXT}, '$.request_id'))"
+    request_id = f"CASE WHEN {_fits(job)} THEN TO_BASE64(JSON_VALUE({_TEXT}, '$.request_id')) END"
     logged_ts_ms = "EXTRACT(EPOCH FROM logged_at) * 1000 + EXTRACT(MILLISECOND FROM logged_at)"
     stream = tables.to_data_stream(
         tables.sql_query(
@@ -73,6 +73,10 @@ def _arrivals(
 
 
 _TEXT: Final = "CAST(`value` AS STRING)"
+_IS_HEARTBEAT: Final = {
+    "features": f"JSON_QUERY({_TEXT}, '$.items') = '[]'",
+    "actions": f"JSON_VALUE({_TEXT}, '$.action') = ''",
+}
 
 
 def _source(job: JoinJob, table: str, topic: str) -> str:
@@ -81,20 +85,29 @@ def _source(job: JoinJob, table: str, topic: str) -> str:
     An event without `ts`, with one too far ahead of its record or of the clock, or too large to look at, has
     none: it does not move event time. The same ones become dead letters (`pipelines.join.intake`). One too
     far in the past can't move a watermark anyway.
+
+    One that is ahead within bounds comes from a fast clock. It is believed no further than `out_of_order_s`:
+    a watermark that ran ahead of the time of the records would make everybody else late. Heartbeats are
+    believed, since they are there to close windows.
     """
-    future_s = math.ceil(job.joiner.max_future_s)
+    fits = _fits(job)
+    out_of_order_s, max_future_s = job.joiner.out_of_order_s, job.joiner.max_future_s
     ts = f"TO_TIMESTAMP_LTZ(TRY_CAST(JSON_VALUE({_TEXT}, '$.ts') AS BIGINT), 3)"
-    latest = f"TIMESTAMPADD(SECOND, {future_s}, LEAST(logged_at, CURRENT_TIMESTAMP))"
-    out_of_order_s = f"{job.joiner.out_of_order_s:.3f}"
+    now = "LEAST(logged_at, CURRENT_TIMESTAMP)"
+    credible = f"CAST({now} + {_seconds(min(out_of_order_s, max_future_s))} AS TIMESTAMP_LTZ(3))"
+    believed = f"CASE WHEN {_IS_HEARTBEAT[table]} THEN {ts} ELSE {credible} END"
+    latest = f"TIMESTAMPADD(SECOND, {math.ceil(max_future_s)}, {now})"
     return f"""CREATE TEMPORARY TABLE {table} (
         `key` BYTES,
         `value` BYTES,
         `partition` INT METADATA VIRTUAL,
         `offset` BIGINT METADATA VIRTUAL,
         logged_at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
-        event_time AS CASE WHEN CHAR_LENGTH({_TEXT}) <= {job.joiner.max_event_bytes} AND {ts} <= {latest}
-            THEN {ts} END,
-        WATERMARK FOR event_time AS event_time - INTERVAL '{out_of_order_s}' SECOND(3, 3)
+        event_time AS CASE
+            WHEN {fits} AND {ts} <= {credible} THEN {ts}
+            WHEN {fits} AND {ts} <= {latest} THEN {believed}
+            END,
+        WATERMARK FOR event_time AS event_time - {_seconds(out_of_order_s)}
     ) WITH ({
         _options(
             job.kafka,
@@ -108,6 +121,18 @@ def _source(job: JoinJob, table: str, topic: str) -> str:
             },
         )
     })"""
+
+
+def _fits(job: JoinJob) -> str:
+    """Whether a value is short enough to be looked at: as text it would take many times its length.
+
+    SQL counts characters only, and those of a copy; but a value that is not cut off is no longer than that.
+    """
+    return f"`value` = CAST(`value` AS VARBINARY({job.joiner.max_event_bytes}))"
+
+
+def _seconds(seconds: float) -> str:
+    return f"INTERVAL '{seconds:.3f}' SECOND(3, 3)"
 
 
 def _keyed_type() -> RowTypeInfo:

@@ -19,6 +19,8 @@ from pipelines.settings import JoinJob
 
 MAX_EARLY_ACTIONS: Final = 256
 """More actions than that do not wait for one request: its state must stay small, whatever producers do."""
+MAX_EARLY_BYTES: Final = 1 << 20
+"""Nor do more when those that wait are longer than that."""
 
 
 class Label(NamedTuple):
@@ -32,7 +34,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A message for `examples`."""
+    """What goes to `examples` together."""
 
     request_id: str
     examples: tuple[Example, ...]
@@ -183,8 +185,8 @@ class JoinLogic:
         # Of two clicks on one item both wait: which of them is near enough, only the request can tell.
         if action in known:
             step.count("duplicates")
-        elif len(actions) >= MAX_EARLY_ACTIONS:
-            step.bury(arrival, "orphan", f"{MAX_EARLY_ACTIONS} actions wait for its request already")
+        elif len(actions) >= MAX_EARLY_ACTIONS or sum(map(_size_bytes, actions)) > MAX_EARLY_BYTES:
+            step.bury(arrival, "orphan", f"{len(actions)} actions wait for its request already")
         else:
             early = EarlyAction(
                 arrival.key, arrival.value, arrival.partition, arrival.offset, arrival.logged_ts_ms
@@ -290,6 +292,10 @@ class JoinLogic:
 
 def _arrival(early: EarlyAction) -> Arrival:
     return Arrival(True, early.key, early.value, early.partition, early.offset, early.logged_ts_ms)
+
+
+def _size_bytes(early: EarlyAction) -> int:
+    return len(early.key or b"") + len(early.value)
 
 
 def _position(request: Request, item_id: str) -> int | None:

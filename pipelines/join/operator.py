@@ -8,9 +8,10 @@ from pyflink.common import Row, TypeInformation, Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueStateDescriptor
 
-from pipelines.codec import encode
+from pipelines.codec import MESSAGE_BYTES, encode
 from pipelines.join import state as states
 from pipelines.join.intake import Arrival, Intake
+from pipelines.join.letters import Letters
 from pipelines.join.logic import DeadLetter, JoinLogic, Ready, Step
 from pipelines.records import Action, MalformedEvent
 from pipelines.settings import JoinJob
@@ -53,7 +54,8 @@ class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink in the TaskManager, before the first record."""
         job = self._job
-        self._topics = (job.kafka.topics.features.encode(), job.kafka.topics.actions.encode())
+        self._letters = Letters(job)
+        self._message_bytes = min(MESSAGE_BYTES, job.kafka.max_message_bytes // 2)
         self._intake = Intake(job)
         self._logic = JoinLogic(job)
         # A type of no further kind is bytes as they are; Flink's own type of bytes is converted byte by byte.
@@ -69,7 +71,7 @@ class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
             event = self._intake.read(arrival, now_ms)
         except MalformedEvent as refusal:
             self._counters["malformed"].inc()
-            yield self._dead(DeadLetter(arrival, refusal.reason, refusal.detail))
+            yield Row(*self._letters.write(DeadLetter(arrival, refusal.reason, refusal.detail)))
             return
         # A heartbeat has done its work when the source read it.
         if not (event.action if isinstance(event, Action) else event.items):
@@ -102,22 +104,12 @@ class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
         for name, number in step.counts.items():
             self._counters[name].inc(number)
         for output in step.output:
-            yield self._dead(output) if isinstance(output, DeadLetter) else _ready(output)
+            if isinstance(output, DeadLetter):
+                yield Row(*self._letters.write(output))
+            else:
+                yield from self._ready(output)
 
-    def _dead(self, letter: DeadLetter) -> Row:
-        arrival = letter.arrival
-        return Row(
-            arrival.key,
-            arrival.value,
-            self._topics[arrival.is_action],
-            str(arrival.partition).encode(),
-            str(arrival.offset).encode(),
-            letter.reason.encode(),
-            # A lone surrogate in what the sentence quotes must not fail the job.
-            letter.detail.encode(errors="replace"),
-        )
-
-
-def _ready(ready: Ready) -> Row:
-    value = encode(ready.examples, ready.sampled_away)
-    return Row(ready.request_id.encode(), value, None, None, None, None, None)
+    def _ready(self, ready: Ready) -> Iterator[Row]:
+        key = ready.request_id.encode()
+        for value in encode(ready.examples, ready.sampled_away, self._message_bytes):
+            yield Row(key, value, None, None, None, None, None)

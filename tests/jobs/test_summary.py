@@ -1,6 +1,7 @@
 """A run as the parts leave it: events in, and what a joiner made of them, on a broker inside this process."""
 
 import io
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,9 @@ class Topics:
         kafka = {"bootstrap": bootstrap, "topics": self.names, "client": {"log_level": "0"}}
         self.job = Job.model_validate({"name": "test", "kafka": kafka, "schema": schema})
 
-    def put(self, topic: str, value: bytes, key: str = "", headers: dict[str, Any] | None = None) -> None:
+    def put(
+        self, topic: str, value: bytes | None, key: str = "", headers: dict[str, Any] | None = None
+    ) -> None:
         encoded = {name: str(header).encode() for name, header in (headers or {}).items()}
         self._producer.produce(self.names[topic], value, key, 0, headers=encoded)
 
@@ -78,9 +81,9 @@ class Topics:
         )
 
     def joined(self, number: int, *examples: Example, sampled_away: int = 0) -> None:
-        self.put("examples", encode(examples, sampled_away), f"r-{number}")
+        self.put("examples", b"".join(encode(examples, sampled_away)), f"r-{number}")
 
-    def dead(self, topic: str, value: bytes, offset: int, reason: str) -> None:
+    def dead(self, topic: str, value: bytes | None, offset: int, reason: str) -> None:
         headers = {
             "topic": self.names[topic],
             "partition": 0,
@@ -178,6 +181,28 @@ def test_a_late_request_is_dead_with_all_its_items(topics: Topics, tmp_path: Pat
     topics.dead("features", late, 1, "late")
     accounting = topics.summarize(tmp_path)["accounting"]
     assert sums(accounting) == (3, 0, 0, 3, 0)
+    assert accounting["closes"]
+
+
+def test_an_event_too_long_for_its_letter_is_one_dead_impression(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, 10, 11, 12)
+    topics.dead("features", None, 0, "too-large")
+    topics.heartbeat()
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (1, 0, 0, 1, 0)
+    assert accounting["closes"]
+
+
+def test_a_request_of_a_fast_clock_is_not_lost_before_the_log_comes_to_it(
+    topics: Topics, tmp_path: Path
+) -> None:
+    ahead_ms = int(time.time() * 1000) + 300_000
+    items = [{"item_id": 10}]
+    for topic, event in {"features": {"items": items}, "actions": {"item_id": 10, "action": "share"}}.items():
+        for request_id, ts_ms in {"fast": ahead_ms, "faster": ahead_ms + 60_000}.items():
+            topics.put(topic, orjson.dumps({"request_id": request_id, "ts": ts_ms, **event}))
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (2, 0, 0, 0, 2)
     assert accounting["closes"]
 
 

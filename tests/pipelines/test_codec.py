@@ -55,26 +55,40 @@ def example(**changes) -> Example:
     return Example(**(fields | changes))
 
 
+def encode_one(examples, sampled_away=0) -> bytes:
+    (message,) = encode(examples, sampled_away)
+    return message
+
+
 @given(st.lists(EXAMPLES, max_size=3), st.integers(0, (1 << 32) - 1))
 def test_what_is_written_is_read(examples, sampled_away):
-    assert decode(encode(examples, sampled_away)) == ExampleList(tuple(examples), sampled_away)
+    assert decode(encode_one(examples, sampled_away)) == ExampleList(tuple(examples), sampled_away)
 
 
 @given(st.lists(EXAMPLES, max_size=3), st.integers(0, (1 << 32) - 1))
 def test_the_bytes_are_those_that_protobuf_writes(examples, sampled_away):
-    message = ExampleListMessage.FromString(encode(examples, sampled_away))
+    message = ExampleListMessage.FromString(encode_one(examples, sampled_away))
     assert len(message.examples) == len(examples)
-    assert message.SerializeToString() == encode(examples, sampled_away)
+    assert message.SerializeToString() == encode_one(examples, sampled_away)
     for data in message.examples:
         assert len(ExampleMessage.FromString(data).SerializeToString()) == len(data)
 
 
+@given(st.lists(EXAMPLES, max_size=8), st.integers(0, (1 << 32) - 1), st.integers(6, 2000))
+def test_messages_keep_within_their_limit_and_together_are_the_one_without(examples, sampled_away, limit):
+    messages = list(encode(examples, sampled_away, limit))
+    assert b"".join(messages) == encode_one(examples, sampled_away)
+    lists = [decode(message) for message in messages]
+    assert all(len(m) <= limit or len(one.examples) == 1 for m, one in zip(messages, lists, strict=True))
+    assert [one.sampled_away for one in lists] == [0] * (len(lists) - 1) + [sampled_away]
+
+
 def test_bytes_of_version_1_stay_as_they_are():
-    assert encode([example(), example(item_id="b", features={})], 300) == GOLDEN.read_bytes()
+    assert encode_one([example(), example(item_id="b", features={})], 300) == GOLDEN.read_bytes()
 
 
 def test_a_scalar_and_a_list_of_one_are_the_same_on_the_wire():
-    assert encode([example(features={"a": 7})]) == encode([example(features={"a": [7]})])
+    assert encode_one([example(features={"a": 7})]) == encode_one([example(features={"a": [7]})])
 
 
 @pytest.mark.parametrize("data", [b"\x0a", b"\x0a\x02\x08\x01", b"\xff\xff"])
@@ -85,7 +99,7 @@ def test_other_bytes_are_refused(data):
 
 def test_tensorflow_reads_the_examples():
     tf = pytest.importorskip("tensorflow")
-    data = encode([example(), example(item_id="b", features={"price": FLOAT32_MAX})], 1)
+    data = encode_one([example(), example(item_id="b", features={"price": FLOAT32_MAX})], 1)
     parsed = tf.io.parse_example(
         tf.train.BytesList.FromString(data).value,
         {

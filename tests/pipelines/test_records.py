@@ -1,6 +1,7 @@
 """Raw events: what is read, what is refused, and with which sentence."""
 
 import contextlib
+import re
 
 import orjson
 import pytest
@@ -131,6 +132,20 @@ def test_an_action_that_is_not_as_documented_is_refused(action_event, changes, s
     with pytest.raises(MalformedEvent) as refusal:
         decode_action(action_event(**changes))
     assert sentence in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("where", "event"),
+    [("`request_id`", {"request_id": "é" * 513}), ("`items[1].item_id`", {"items": [1, "x" * 513]})],
+)
+def test_ids_of_requests_and_actions_have_512_characters_at_most(
+    job, features_event, action_event, where, event
+):
+    with pytest.raises(MalformedEvent, match=f"too-large: {re.escape(where)} has 513 characters"):
+        decode_request(features_event(**event), job.schema_)
+    with pytest.raises(MalformedEvent, match="too-large"):
+        decode_action(action_event(**({"item_id": "x" * 513} if "items" in event else event)))
+    assert decode_request(features_event("é" * 512, items=["x" * 512]), job.schema_).items
 
 
 @given(st.binary() | st.dictionaries(st.sampled_from(KEYS), JSON).map(orjson.dumps))

@@ -1,6 +1,6 @@
 """The rules of the join, one promise at a time. Windows: click_soon 3 s, click 10 s, buy 20 s."""
 
-from pipelines.join.logic import MAX_EARLY_ACTIONS
+from pipelines.join.logic import MAX_EARLY_ACTIONS, MAX_EARLY_BYTES
 
 
 def masks(example):
@@ -182,6 +182,13 @@ def test_only_so_many_actions_wait_for_one_request(cluster, action_event):
     for item in range(MAX_EARLY_ACTIONS + 2):
         cluster.send(action_event(item_id=item), is_action=True)
     assert [reason for reason, _ in cluster.dead] == ["orphan"] * 2
+
+
+def test_only_so_many_bytes_of_actions_wait_for_one_request(cluster, action_event):
+    for item in range(400):
+        cluster.send(action_event(item_id=item % 200, value=item, note="x" * 4000), is_action=True)
+    assert {reason for reason, _ in cluster.dead} == {"orphan"}
+    assert len(cluster.state["r"]) < MAX_EARLY_BYTES + 10_000
 
 
 def test_nothing_is_kept_of_a_request_for_longer_than_twice_its_longest_window(
