@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multiple, rule
 
-from ps.reference import ReferenceTable, mix
+from ps.reference import ReferenceTable
 from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
 from ps.table import EmbeddingTable
 
@@ -108,22 +108,3 @@ class Copies(RuleBasedStateMachine):
 
 Copies.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestCopiesAreAsThoseOfTheReference = Copies.TestCase
-
-
-def test_ids_that_collide_in_one_table_are_apart_in_another():
-    multiplier_inverse = pow(0xD6E8_FEB8_6659_FD93, -1, 2**64)
-
-    def unmix(x: int, seed: int) -> int:
-        for _ in range(2):
-            x = (x ^ x >> 32) * multiplier_inverse % 2**64
-        return (x ^ x >> 32) ^ seed
-
-    keys = [unmix(0xABCDEF << 40 | i, 99) for i in range(20_000)]
-    assert mix(keys[7], 99) == 0xABCDEF << 40 | 7
-    ids = np.array(keys, np.uint64).view(np.int64)
-    crowded = EmbeddingTable(SETTINGS, SEED, placement_seed=99)
-    crowded.apply_gradients(ids, np.ones((len(ids), 3), np.float32))
-    spread = EmbeddingTable(SETTINGS, SEED, placement_seed=98)
-    spread.assign(*crowded.items())
-    for ours, theirs in zip(rows_by_id(spread), rows_by_id(crowded), strict=True):
-        assert np.array_equal(ours, theirs)
