@@ -3,29 +3,23 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
 namespace freshet {
 namespace {
 
-struct State {
-  bool armed = false;
-  bool failed = false;
-  FailingMemory::Mode mode = FailingMemory::Mode::kOnce;
-  size_t left = 0;
-};
-State state;
+std::atomic<bool> armed = false;
+std::atomic<bool> any_failed = false;
+std::atomic<FailingMemory::Mode> how = FailingMemory::Mode::kOnce;
+std::atomic<int64_t> left = 0;
 
 bool fails_now() {
-  if (!state.armed) return false;
-  if (state.failed && state.mode == FailingMemory::Mode::kOnce) return false;
-  if (state.left > 0) {
-    --state.left;
-    return false;
-  }
-  return state.failed = true;
+  if (!armed || (any_failed && how == FailingMemory::Mode::kOnce) || left-- > 0) return false;
+  return any_failed = true;
 }
 
 void* allocate(size_t bytes, size_t alignment) {
@@ -38,11 +32,14 @@ void* allocate(size_t bytes, size_t alignment) {
 }  // namespace
 
 FailingMemory::FailingMemory(size_t first, Mode mode, bool* failed) : failed_(failed) {
-  state = {true, false, mode, first};
+  any_failed = false;
+  how = mode;
+  left = static_cast<int64_t>(first);
+  armed = true;
 }
 FailingMemory::~FailingMemory() {
-  *failed_ = state.failed;
-  state.armed = false;
+  armed = false;
+  *failed_ = any_failed;
 }
 
 }  // namespace freshet

@@ -6,7 +6,7 @@
 namespace freshet {
 
 // While it lives, requests for memory are counted, and those from `first` (0: the next one) on fail: one, or
-// all that follow. One at a time, on one thread.
+// all that follow. One at a time.
 class FailingMemory {
  public:
   enum class Mode { kOnce, kFromThenOn };

@@ -10,10 +10,11 @@ namespace {
 constexpr size_t kDims[] = {1, 2, 5, 16, 33};
 constexpr size_t kCapacities[] = {0, 1, 1000, 50'000};
 
-// One byte stands for up to 8,192 ids: two such batches into one segment split its first piece.
+// One byte stands for up to 16,384 ids: such a batch into one segment splits its first piece, and takes three
+// threads.
 size_t length_of(uint8_t byte) {
   if (byte < 128) return byte;
-  return byte < 224 ? (byte - 127u) * 16 : (byte - 223u) * 256;
+  return byte < 224 ? (byte - 127u) * 16 : (byte - 223u) * 512;
 }
 
 TableConfig config_of(const uint8_t* header) {
@@ -21,13 +22,19 @@ TableConfig config_of(const uint8_t* header) {
   config.dim = kDims[header[0] % std::size(kDims)];
   config.initializer = static_cast<InitializerKind>(header[0] / 8 % 5);
   config.scale = 0.25f;
-  config.optimizer = static_cast<OptimizerKind>(header[1] % 4);
-  config.constants = {.learning_rate = 0.125f,
+  config.optimizer = static_cast<OptimizerKind>(header[1] % 16 % 11);
+  config.constants = {.momentum = 0.5f,
                       .initial_accumulator = 0.5f,
                       .beta_1 = 0.75f,
                       .beta_2 = 0.875f,
+                      .rho = 0.75f,
                       .epsilon = 1e-7f,
-                      .l2 = header[1] & 16 ? 0.03125f : 0.0f};
+                      .learning_rate_power = -0.5f,
+                      .l2 = header[1] & 16 ? 0.03125f : 0.0f,
+                      .bad_gradients = static_cast<BadGradients>(header[1] / 64 % 3)};
+  config.threads = 1 + header[3] / 4 % 3;
+  // A row with optimizer state is float32.
+  if (config.optimizer == OptimizerKind::kNone) config.format = static_cast<RowFormat>(header[2] % 3);
   config.portable = header[1] & 32;
   config.seed = header[2];
   config.placement_seed = mix(header[2], kGolden);

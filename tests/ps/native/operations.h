@@ -26,9 +26,11 @@ enum class Act : uint8_t {
   kRestore,           // items into a new table with another placement seed, and go on with that
   kGradientsWithNan,  // refused, as the next two
   kGradientsWithInfiniteSum,
-  kAssignInfinity,
+  kAssignInfinity,  // refused
 };
 inline constexpr unsigned kActs = 15;
+
+inline constexpr float kLearningRate = 0.125f;
 
 struct Operation {
   Act act;

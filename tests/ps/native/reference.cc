@@ -4,11 +4,21 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "finite.h"
+
 namespace freshet {
 namespace {
 
 bool finite(const float* values, size_t n) {
   return std::all_of(values, values + n, [](float value) { return std::isfinite(value); });
+}
+
+bool sane(const float* values, size_t n) {
+  return std::all_of(values, values + n, [](float value) { return std::fabs(value) <= kMaxGradient; });
+}
+
+float made_sane(float value) {
+  return std::isnan(value) ? 0 : std::clamp(value, -kMaxGradient, kMaxGradient);
 }
 
 // The sums of repeated ids, in the caller's order.
@@ -28,7 +38,8 @@ std::unordered_map<int64_t, std::vector<float>> sum_by_id(const int64_t* ids, si
 Reference::Reference(const TableConfig& config)
     : config_(config),
       initializer_(config.initializer, config.scale, config.seed, config.dim, !config.portable),
-      optimizer_(config.optimizer, config.constants, config.dim, !config.portable) {}
+      optimizer_(config.optimizer, config.constants, config.dim, !config.portable),
+      codec_(config.format, row_floats(), !config.portable) {}
 
 void Reference::lookup(const int64_t* ids, size_t n, float* out) const {
   for (size_t i = 0; i < n; ++i) {
@@ -38,15 +49,18 @@ void Reference::lookup(const int64_t* ids, size_t n, float* out) const {
   }
 }
 
-void Reference::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms) {
+void Reference::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms,
+                                float learning_rate) {
   if (!tracks_touched()) throw std::invalid_argument("no optimizer");
-  const auto sums = sum_by_id(ids, n, gradients, dim());
-  bool valid = finite(gradients, n * dim());
-  for (const auto& [id, sum] : sums) valid &= finite(sum.data(), sum.size());
-  if (!valid) throw std::invalid_argument("not finite");
-  for (const auto& [id, sum] : sums) {
+  const BadGradients bad = config_.constants.bad_gradients;
+  if (bad == BadGradients::kRefuse && !sane(gradients, n * dim())) throw std::invalid_argument("not sane");
+  OptimizerBatch optimizer(optimizer_, learning_rate);
+  auto sums = sum_by_id(ids, n, gradients, dim());
+  for (auto& [id, sum] : sums) {
+    if (bad == BadGradients::kSkip && !sane(sum.data(), dim())) continue;
+    if (bad == BadGradients::kClip) std::ranges::transform(sum, sum.begin(), made_sane);
     Row& row = changed_row(id);
-    optimizer_.step(row.values.data(), sum.data());
+    optimizer.step(row.values.data(), sum.data());
     row.last_update_ms = std::max(row.last_update_ms, ts_ms);
     row.count = std::min(row.count + 1, RowMeta::kMaxCount);
   }
@@ -58,6 +72,7 @@ void Reference::assign(const int64_t* ids, size_t n, const float* rows, size_t w
   for (size_t i = 0; i < n; ++i) {
     Row& row = changed_row(ids[i]);
     std::copy_n(rows + i * width, width, row.values.begin());
+    store(row);
     row.last_update_ms = last_update_ms[i];
     if (counts) row.count = std::min(counts[i], RowMeta::kMaxCount);
   }
@@ -86,9 +101,9 @@ Items Reference::items() const {
   return items;
 }
 
-std::vector<int64_t> Reference::touched(bool clear) {
+std::vector<int64_t> Reference::touched_since(unsigned, bool move) {
   std::vector<int64_t> ids(touched_.begin(), touched_.end());
-  if (clear) touched_.clear();
+  if (move) touched_.clear();
   return ids;
 }
 
@@ -110,6 +125,13 @@ std::vector<float> Reference::initial_row(int64_t id) const {
   initializer_.fill(id, values.data());
   optimizer_.initialize_state(values.data() + dim());
   return values;
+}
+
+void Reference::store(Row& row) const {
+  if (codec_.is_float32()) return;
+  std::vector<std::byte> stored(codec_.row_bytes());
+  codec_.write(stored.data(), row.values.data());
+  codec_.read(stored.data(), row.values.data());
 }
 
 Reference::Row& Reference::changed_row(int64_t id) {

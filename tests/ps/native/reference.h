@@ -28,13 +28,14 @@ class Reference {
   explicit Reference(const TableConfig& config);
 
   void lookup(const int64_t* ids, size_t n, float* out) const;
-  void apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms);
+  void apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms,
+                       float learning_rate);
   void assign(const int64_t* ids, size_t n, const float* rows, size_t width, const int64_t* last_update_ms,
               const uint32_t* counts);
   size_t remove(const int64_t* ids, size_t n);
   void contains(const int64_t* ids, size_t n, bool* out) const;
   Items items() const;
-  std::vector<int64_t> touched(bool clear);
+  std::vector<int64_t> touched_since(unsigned mark, bool move);
   std::unique_ptr<Reference> clone() const { return std::make_unique<Reference>(*this); }
 
   size_t size() const { return rows_.size(); }
@@ -49,11 +50,14 @@ class Reference {
  private:
   bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
   std::vector<float> initial_row(int64_t id) const;
+  // As it reads after it was stored.
+  void store(Row& row) const;
   Row& changed_row(int64_t id);
 
   TableConfig config_;
   Initializer initializer_;
   Optimizer optimizer_;
+  RowCodec codec_;
   std::unordered_map<int64_t, Row> rows_;
   std::unordered_set<int64_t> touched_;
 };

@@ -107,7 +107,8 @@ class Stress {
     config.initializer = InitializerKind::kConstant;
     config.scale = kAbsent;
     config.optimizer = optimizer;
-    config.constants = {.learning_rate = 1, .initial_accumulator = kAbsent};
+    config.constants.initial_accumulator = kAbsent;
+    config.threads = 1;
     config.placement_seed = 5;
     return config;
   }
@@ -152,7 +153,7 @@ class Stress {
     std::vector<float> gradients(batch.rows.size());
     table_->lookup(batch.ids.data(), batch.ids.size(), gradients.data());
     for (size_t i = 0; i < gradients.size(); ++i) gradients[i] -= batch.rows[i];
-    table_->apply_gradients(batch.ids.data(), batch.ids.size(), gradients.data(), 0);
+    table_->apply_gradients(batch.ids.data(), batch.ids.size(), gradients.data(), 0, 1);
   }
 
   void read(size_t reader) {
@@ -212,7 +213,7 @@ class Stress {
   }
 
   void take_touched() {
-    const std::vector<int64_t> ids = table_->touched(true);
+    const std::vector<int64_t> ids = table_->touched_since(0, true);
     FRESHET_CHECK(std::unordered_set<int64_t>(ids.begin(), ids.end()).size() == ids.size());
     touched_.insert(ids.begin(), ids.end());
   }

@@ -118,7 +118,8 @@ class Subject {
     if (o.act == Act::kGradientsWithInfiniteSum) {
       std::fill(gradients.end() - static_cast<std::ptrdiff_t>(2 * config_.dim), gradients.end(), 3e38f);
     }
-    around([&] { table_->apply_gradients(ids.data(), ids.size(), gradients.data(), o.ts_ms); });
+    around(
+        [&] { table_->apply_gradients(ids.data(), ids.size(), gradients.data(), o.ts_ms, kLearningRate); });
     return {};
   }
 
@@ -179,7 +180,7 @@ class Subject {
   template <class Around>
   Outcome touched(bool clear, Around around) {
     Outcome outcome;
-    around([&] { outcome.ids = table_->touched(clear); });
+    around([&] { outcome.ids = table_->touched_since(0, clear); });
     std::ranges::sort(outcome.ids);
     return outcome;
   }
