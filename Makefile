@@ -7,6 +7,7 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 NATIVE := ps/native
 SOURCES := $(wildcard $(NATIVE)/*.cc $(NATIVE)/*.h)
+PROOFS := tests/ps/native
 BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/*.py)))
 
 # uv brings its own certificates, which do not know a company's proxy; the system's do.
@@ -22,7 +23,7 @@ COMMAND_DONE := .venv/command.done
 NATIVE_DONE := .cache/native/done
 JARS_DONE := .cache/jars/done
 
-.PHONY: help setup require demo test lint bench clean
+.PHONY: help setup require demo test lint sanitize mutants bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -42,7 +43,13 @@ lint: setup ## check format, types and import rules
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/clang-format --dry-run -Werror $(SOURCES)
+	$(BIN)/clang-format --dry-run -Werror $(SOURCES) $(wildcard $(PROOFS)/*.cc $(PROOFS)/*.h)
+
+sanitize: $(PACKAGES_DONE) ## prove the table under sanitizers: fuzz corpus, failing memory, threads
+	@$(PROOFS)/sanitize
+
+mutants: $(PACKAGES_DONE) ## show that the tests of the table catch every deliberate bug of bugs.txt (half an hour)
+	@$(PYTHON) $(PROOFS)/mutants.py
 
 bench: setup ## measure speed, each beside a peer
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/freshet bench $$name; done

@@ -88,7 +88,7 @@ Arena::Block& Arena::add_block() {
     throw;
   }
   if (huge) ask_for_huge_pages(memory, kBlockBytes);
-  return blocks_.emplace_back(memory, uint64_t{0}, huge);
+  return blocks_.emplace_back(Block{memory, 0, huge});
 }
 
 }  // namespace freshet

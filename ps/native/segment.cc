@@ -9,6 +9,7 @@ Segment::Segment(const Segment& other, Arena& arena, RowSpace& space)
 }
 
 uint32_t Segment::insert(uint64_t hash) {
+  touched.make_room();
   const uint32_t row = rows.allocate();
   try {
     map.insert(hash, row);

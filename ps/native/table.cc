@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 
 #include "finite.h"
@@ -47,6 +48,13 @@ constexpr auto kNoPrefetch = [](const Segment&, const Probe&, uint32_t) {};
 
 void check_mark(const Segment& segment, unsigned mark) {
   if (!segment.touched.uses(mark)) throw std::invalid_argument("this table has no such mark");
+}
+
+bool make_room(std::vector<int64_t>& ids, size_t more) try {
+  ids.reserve(ids.size() + more);
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
 }
 
 void copy_floats(void* out, const void* in, size_t n) {
@@ -264,9 +272,15 @@ void Table::forget(unsigned mark) {
 std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
   std::vector<int64_t> ids;
   if (!tracks_touched()) return ids;
+  ids.reserve(sum_over_segments([mark](const Segment& s) {
+    check_mark(s, mark);
+    return s.touched.most_ids(mark);
+  }));
   for (auto& segment : segments_) {
     std::lock_guard lock(segment->mutex);
     check_mark(*segment, mark);
+    // More than was counted a moment ago, and no memory: what is taken must reach the caller, the rest stays.
+    if (move && !make_room(ids, segment->touched.most_ids(mark))) break;
     segment->touched.append_to(ids, mark);
     if (move) segment->touched.clear(mark, segment->rows);
   }

@@ -39,8 +39,8 @@ struct UniqueRows {
 
 // int64 ids, every one of the 2^64, to rows of `row_floats` floats: the embedding, then the optimizer's
 // state. No two ids share a row. All methods are thread-safe; `items` and `clone` see each batch whole or not
-// at all. Throws std::invalid_argument before anything is changed, or std::bad_alloc, after which a part of
-// the batch may have been done.
+// at all. Throws std::invalid_argument before anything is changed, or std::bad_alloc, after which each id of
+// the batch is either as before or done, and listed as touched if it is done.
 class Table {
  public:
   explicit Table(const TableConfig& config);

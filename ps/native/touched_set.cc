@@ -11,6 +11,13 @@ void TouchedSets::end(unsigned mark, RowStore& rows) {
   used_ &= ~(1u << mark);
 }
 
+void TouchedSets::make_room() {
+  for (unsigned m = 0; m < kMarks; ++m) {
+    std::vector<Entry>& entries = sets_[m].entries;
+    if (uses(m) && entries.size() == entries.capacity()) entries.reserve(2 * entries.size() + 1);
+  }
+}
+
 void TouchedSets::remove(int64_t id) {
   for (unsigned m = 0; m < kMarks; ++m) {
     if (uses(m)) sets_[m].removed.insert(id);
@@ -48,6 +55,7 @@ size_t TouchedSets::bytes() const {
 void TouchedSets::touch(int64_t id, uint32_t row, RowStore& rows) {
   RowMeta& meta = rows.meta(row);
   const uint32_t missing = used_ & ~meta.listed();
+  if (missing) make_room();
   for (unsigned m = 0; m < kMarks; ++m) {
     Set& set = sets_[m];
     if (!(missing >> m & 1) || (!set.removed.empty() && set.removed.contains(id))) continue;

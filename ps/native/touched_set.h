@@ -30,10 +30,14 @@ class TouchedSets {
   void end(unsigned mark, RowStore& rows);
 
   void touch(int64_t id, uint32_t row, RowStore& rows);
+  // The next `touch` throws nothing: a row must not be inserted and then not listed.
+  void make_room();
   // Before the row is freed.
   void remove(int64_t id);
   void append_to(std::vector<int64_t>& ids, unsigned mark) const;
   void clear(unsigned mark, RowStore& rows);
+  // At least as many as append_to appends.
+  size_t most_ids(unsigned mark) const { return sets_[mark].entries.size() + sets_[mark].removed.size(); }
   size_t bytes() const;
 
  private:

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <new>
 #include <span>
 #include <system_error>
 #include <thread>
@@ -86,6 +87,7 @@ class Walk {
           probes = probes.subspan(part.size());
         }
       } catch (const std::system_error&) {  // the system has no more threads
+      } catch (const std::bad_alloc&) {
       }
       const auto last = static_cast<unsigned>(helpers.size());
       run_part(probes, errors[last], [&](auto lock) { gate_.enter_last(last, lock); });
@@ -104,9 +106,11 @@ class Walk {
 
   template <class Enter>
   void run_part(std::span<const Probe> part, std::exception_ptr& error, Enter enter) {
+    bool entered = kAccess == Access::kShared;
     try {
       Pipe pipe(segments_, part, prefetch_, visit_);
       if constexpr (kAccess == Access::kExclusive) {
+        entered = true;
         enter([&pipe] { pipe.lock_first(); });
       } else {
         pipe.lock_first();
@@ -114,6 +118,7 @@ class Walk {
       pipe.run();
     } catch (...) {
       error = std::current_exception();
+      if (!entered) enter([] {});  // the others wait for it
     }
   }
 

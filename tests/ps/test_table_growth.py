@@ -1,9 +1,12 @@
 """The map fills up before it grows, grows piece by piece, and no choice of ids spoils that."""
 
 import time
+from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ps.reference import mix
 from ps.settings import InitializerSettings, OptimizerSettings, TableSettings
@@ -43,6 +46,14 @@ def as_int64(keys: list[int]) -> np.ndarray:
     return np.array(keys, np.uint64).view(np.int64)
 
 
+def one_segment(n: int, seed: int) -> np.ndarray:
+    """Ids whose hashes differ only in the 58 bits that come after those that choose a segment."""
+    x = np.random.default_rng(0).integers(0, 2**58, n, np.uint64) | np.uint64(5 << 58)
+    for _ in range(2):
+        x = (x ^ x >> np.uint64(32)) * np.uint64(MULTIPLIER_INVERSE)
+    return (x ^ x >> np.uint64(32) ^ np.uint64(seed)).view(np.int64)
+
+
 SEQUENCES = {
     "ascending": np.arange(N),
     "descending from the minimum": -(2**63) + np.arange(N),
@@ -56,12 +67,28 @@ SEQUENCES = {
 }
 
 
+@cache
+def load_of_random_ids(n: int) -> float:
+    table = make(placement_seed=1)
+    fill(table, np.random.default_rng(2).integers(-(2**63), 2**63 - 1, n))
+    return len(table) / table.capacity
+
+
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_any_sequence_keeps_the_load(name: str):
     table, ids = make(), SEQUENCES[name]
     fill(table, ids)
     assert np.array_equal(table.lookup(ids)[:, 0], np.arange(N))
     assert 0.6 < len(table) / table.capacity <= 0.95
+
+
+@settings(max_examples=30)
+@given(start=st.integers(-(2**63), 2**63 - 1), step=st.integers(1, 2**63 - 1))
+def test_no_arithmetic_sequence_is_worse_than_random_ids(start: int, step: int):
+    sequence = np.uint64(start % 2**64) + np.arange(20_000, dtype=np.uint64) * np.uint64(step)
+    table = make(placement_seed=start % 2**64)
+    fill(table, sequence.view(np.int64))
+    assert len(table) / table.capacity > 0.9 * load_of_random_ids(20_000)
 
 
 def test_load_stays_high_at_every_size():
@@ -72,6 +99,19 @@ def test_load_stays_high_at_every_size():
         loads.append(len(table) / table.capacity)
     assert min(loads[3:]) > 0.65
     assert max(loads) < 0.95
+
+
+def test_a_map_is_nearly_full_before_it_grows():
+    # One segment has one map up to some 13,000 keys.
+    table, ids, loads = make(placement_seed=5, initial_capacity_rows=1), one_segment(13_000, seed=5), []
+    other_segments = 63 / 64 * table.capacity
+    for start in range(0, len(ids), 4):
+        slots, keys = table.capacity - other_segments, len(table)
+        fill(table, ids[start : start + 4])
+        if table.capacity - other_segments > slots > 500:
+            loads.append(keys / slots)
+    assert min(loads) > 0.8
+    assert max(loads) > 0.9
 
 
 def test_hashes_chosen_with_a_known_seed_cost_time_but_no_row():
@@ -97,6 +137,16 @@ def test_no_call_waits_for_growth():
     # The same placement does the same work again: the least of three runs leaves out what else went on.
     runs = [fill(make(placement_seed=5), np.arange(1_000_000), batch=4096) for _ in range(3)]
     assert np.min(runs, axis=0).max() < 0.02
+
+
+def test_growth_is_of_one_small_piece_at_a_time_whatever_the_size():
+    # All in one segment, as if the table were 64 times as large.
+    table, ids, capacities = make(placement_seed=5), one_segment(300_000, seed=5), []
+    for start in range(0, len(ids), 100):
+        fill(table, ids[start : start + 100])
+        capacities.append(table.capacity)
+    assert np.diff(capacities).max() <= 2 * 16_384
+    assert len(table) / table.capacity > 0.6
 
 
 def test_a_presized_table_has_room_for_what_it_was_made_for():

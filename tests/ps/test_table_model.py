@@ -103,7 +103,7 @@ class Comparison(RuleBasedStateMachine):
         rng = np.random.default_rng(seed)
         width = self.reference.row_floats if whole else self.settings.dim
         rows = rng.integers(0, 1000, (len(ids), width)).astype(np.float32)
-        counts = rng.integers(0, 2**31, len(ids)).astype(np.uint32) if whole else None
+        counts = rng.integers(0, 2**32, len(ids)).astype(np.uint32) if whole else None
         self.table.assign(ids, rows, ts_ms, counts)
         self.reference.assign(ids, rows, ts_ms, counts)
 

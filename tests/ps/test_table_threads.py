@@ -121,3 +121,53 @@ def test_lookups_of_many_threads_go_on_at_once():
     with ThreadPoolExecutor(8) as pool:
         for rows in pool.map(lambda _: table.lookup(ids), range(200)):
             assert np.array_equal(rows[:, 0], ids)
+
+
+def test_lookups_are_right_while_rows_come_change_go_and_are_copied():
+    # Every float of a row is its id times its generation; each writer has ids of its own.
+    table = make("adagrad", initial_capacity_rows=1)
+    groups = [np.arange(g * 500, g * 500 + 500) + 1 for g in range(60)]
+
+    def rows(ids: np.ndarray, generation: int) -> np.ndarray:
+        return np.repeat((ids * generation).astype(np.float32)[:, None], table.row_floats, axis=1)
+
+    def generations(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+        found = values[:, :1] / ids[:, None]
+        assert np.array_equal(values, np.repeat(found * ids[:, None], values.shape[1], axis=1))
+        assert np.isin(found, np.arange(7)).all()
+        return found[:, 0]
+
+    def write(parity: int) -> Callable[[threading.Event], None]:
+        def job(done: threading.Event) -> None:
+            for generation in range(1, 7):
+                for ids in groups[parity::2]:
+                    table.assign(ids, rows(ids, generation), generation)
+                    if generation % 2:
+                        table.remove(ids)
+
+        return job
+
+    def read(done: threading.Event) -> None:
+        rng = np.random.default_rng(threading.get_ident())
+        while not done.is_set():
+            ids = rng.integers(1, 60 * 500 + 1, 2000)
+            generations(ids, table.lookup(ids))
+            table.contains(ids)
+
+    def copy(done: threading.Event) -> None:
+        while not done.is_set():
+            for source in (table, table.clone()):
+                ids, values, times, _ = source.items()
+                assert np.array_equal(generations(ids, values), times)
+                of_group = np.bincount((ids - 1) // 500, minlength=60)
+                assert np.isin(of_group, [0, 500]).all()
+                _, first = np.unique((ids - 1) // 500, return_index=True)
+                assert np.array_equal(times, np.repeat(times[first], 500)[np.argsort(np.argsort(ids))])
+
+    def write_both(done: threading.Event) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda parity: write(parity)(done), [0, 1]))
+
+    together(write_both, read, read, copy)
+    ids = np.concatenate(groups)
+    assert np.array_equal(generations(ids, table.lookup(ids)), np.full(len(ids), 6))

@@ -1,0 +1,187 @@
+// Every request for memory of every call fails once: allocation_failures INPUT...
+//
+// After it the table is usable and each id of the batch is what it was or what it was to become, listed as
+// touched exactly if it changed; the same call then does all of it.
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "failing_memory.h"
+#include "hash.h"
+#include "operations.h"
+#include "reference.h"
+#include "subject.h"
+
+namespace freshet {
+namespace {
+
+constexpr Operation kItems{Act::kItems, {}, 0, 0};
+constexpr Operation kTouched{Act::kTouched, {}, 0, 0};
+
+// Larger assignments are there to fill the table: to fail all their requests would take long, and show
+// nothing new.
+constexpr size_t kMostAssigned = 2000;
+
+// The rows of a table at one moment.
+Reference contents(Subject<Table>& subject) {
+  Reference all(subject.config());
+  const Items items = subject.table().items();
+  all.assign(items.ids.data(), items.ids.size(), items.rows.data(), all.row_floats(),
+             items.last_update_ms.data(), items.counts.data());
+  return all;
+}
+
+bool same_row(const Reference& a, const Reference& b, int64_t id) {
+  const Reference::Row* x = a.find(id);
+  const Reference::Row* y = b.find(id);
+  return x && y ? *x == *y : x == y;
+}
+
+// A call, and the reference without and with it.
+struct Case {
+  const Operation& operation;
+  const Subject<Table>& table;
+  const Subject<Reference>& before;
+  Subject<Reference> after;
+
+  Case(const Operation& o, const Subject<Table>& t, const Subject<Reference>& reference)
+      : operation(o), table(t), before(reference), after(reference.clone()) {
+    after.perform(operation);
+  }
+};
+
+// What the table must be after the failure: as before, but for the ids of the batch that it has done.
+Subject<Reference> done_so_far(Subject<Table>& table, Case& tried) {
+  Subject<Reference> expected = tried.before.clone();
+  const Reference now = contents(table);
+  for (const int64_t id : tried.operation.ids) {
+    if (same_row(now, expected.table(), id)) continue;
+    FRESHET_CHECK(same_row(now, tried.after.table(), id));
+    expected.table().adopt(id, tried.after.table());
+  }
+  return expected;
+}
+
+void check_same(Subject<Table>& table, Subject<Reference>& reference) {
+  FRESHET_CHECK(table.perform(kItems) == reference.perform(kItems));
+  FRESHET_CHECK(table.perform(kTouched) == reference.perform(kTouched));
+  FRESHET_CHECK(table.table().size() == reference.table().size());
+}
+
+// False when the call made fewer requests than that.
+bool fail_at(size_t request, FailingMemory::Mode mode, Case& tried) {
+  Subject<Table> table = tried.table.clone();
+  bool failed = false;
+  std::optional<Outcome> outcome;
+  try {
+    outcome = table.perform(tried.operation, [&](auto call) {
+      FailingMemory memory(request, mode, &failed);
+      call();
+    });
+  } catch (const std::bad_alloc&) {
+    FRESHET_CHECK(failed);
+  }
+  if (!failed) return false;
+  if (!outcome) {
+    Subject<Reference> expected = done_so_far(table, tried);
+    check_same(table, expected);
+    FRESHET_CHECK(table.perform(tried.operation) == expected.perform(tried.operation));
+    check_same(table, expected);
+    return true;
+  }
+  // It found another way, as a new table does that asks for less address space.
+  FRESHET_CHECK(*outcome == tried.before.clone().perform(tried.operation));
+  check_same(table, tried.after);
+  return true;
+}
+
+size_t fail_everywhere(Case tried) {
+  const std::string context = check_context;
+  size_t requests = 0;
+  for (const auto mode : {FailingMemory::Mode::kOnce, FailingMemory::Mode::kFromThenOn}) {
+    for (requests = 0;; ++requests) {
+      check_context = context + ", request " + std::to_string(requests);
+      if (!fail_at(requests, mode, tried)) break;
+    }
+  }
+  return requests;
+}
+
+// A repeated id of an assignment may also keep one of the values in between.
+void remove_repeats(Operation& operation) {
+  std::ranges::sort(operation.ids);
+  const auto repeats = std::ranges::unique(operation.ids);
+  operation.ids.erase(repeats.begin(), repeats.end());
+}
+
+size_t run(const std::vector<uint8_t>& bytes) {
+  Program program(bytes);
+  Subject<Table> table(program.config());
+  Subject<Reference> reference(program.config());
+  const std::string context = check_context;
+  size_t requests = 0;
+  for (size_t step = 0; std::optional<Operation> operation = program.next(); ++step) {
+    if (operation->act >= Act::kAssignEmbeddings && operation->act <= Act::kAssignRowsAndCounts)
+      remove_repeats(*operation);
+    check_context = context + ", operation " + std::to_string(step);
+    const bool fills = operation->act == Act::kAssignEmbeddings && operation->ids.size() > kMostAssigned;
+    if (!fills) requests += fail_everywhere({*operation, table, reference});
+    table.perform(*operation);
+    reference.perform(*operation);
+  }
+  check_same(table, reference);
+  return requests;
+}
+
+// An insert that fails a thousand times takes no more memory than one that fails once.
+void check_that_failures_leak_nothing() {
+  check_context = "an insert that makes its map grow";
+  TableConfig config{};
+  config.dim = 1000;
+  config.optimizer = OptimizerKind::kSgd;
+  config.threads = 1;
+  Table table(config);
+  const auto in_segment_0 = [](uint64_t i) { return static_cast<int64_t>(unmix(i, 0)); };
+  const std::vector<float> gradient(config.dim, 1.0f);
+  for (uint64_t i = 0; i < 4; ++i) {
+    const int64_t id = in_segment_0(i);
+    table.apply_gradients(&id, 1, gradient.data(), 0, kLearningRate);
+  }
+  const int64_t fifth = in_segment_0(4);
+  size_t request = 0;
+  for (bool failed = true; failed; ++request) {
+    size_t memory_bytes = 0;
+    for (size_t attempt = 0; attempt < 1000 && failed; ++attempt) {
+      try {
+        FailingMemory memory(request, FailingMemory::Mode::kOnce, &failed);
+        table.apply_gradients(&fifth, 1, gradient.data(), 0, kLearningRate);
+      } catch (const std::bad_alloc&) {
+      }
+      if (attempt == 0) memory_bytes = table.memory_bytes();
+    }
+    FRESHET_CHECK(!failed || table.memory_bytes() == memory_bytes);
+  }
+  FRESHET_CHECK(request > 5 && table.size() == 5);
+}
+
+}  // namespace
+}  // namespace freshet
+
+int main(int argc, char** argv) {
+  using freshet::check_context;
+  freshet::check_that_failures_leak_nothing();
+  size_t requests = 0;
+  for (int i = 1; i < argc; ++i) {
+    check_context = argv[i];
+    std::ifstream file(argv[i], std::ios::binary);
+    requests += freshet::run({std::istreambuf_iterator<char>(file), {}});
+  }
+  FRESHET_CHECK(requests > 0);
+  std::printf("allocation failures: each of %zu requests for memory failed\n", requests);
+}
