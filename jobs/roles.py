@@ -66,6 +66,7 @@ def _run_shard(job: Job, index: int, run_dir: Path, resume: bool) -> None:
         resume=resume,
         initial_capacity_rows=job.ps.initial_capacity_rows,
         threads=job.ps.threads,
+        state_dir=run_dir / "state" / f"ps-{index}",
     )
 
 

@@ -10,7 +10,7 @@ from jobs.optimizers import dense_optimizer_findings, optimizer_findings
 from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
 from pipelines.schema import RESERVED_NAMES, FeatureSettings
-from ps.settings import AdmissionSettings, TableSettings
+from ps.settings import LEAST_MEMORY_BYTES, AdmissionSettings, TableSettings
 
 SIMULATED_KEYS: Final = {
     "user": ("user_id", "country", "age"),
@@ -158,6 +158,7 @@ def _optimizers(job: Job) -> Iterator[Finding]:
     for path, table in tables.items():
         yield from optimizer_findings((*path, "optimizer"), table.optimizer)
         yield from _bounds(path, table)
+        yield from _disk(path, table, job.ps.shards)
         initializer = table.initializer
         if initializer.scale < 0 and initializer.kind != "constant":
             where = (*path, "initializer", "scale")
@@ -183,6 +184,19 @@ def _bounds(path: KeyPath, table: TableSettings) -> Iterator[Finding]:
         message = "is not used: without `max_rows` or `max_bytes` a table is never full"
         uses = ((*path, "max_rows"), (*path, "max_bytes"))
         yield Finding((*path, "when_full"), message, uses=uses, is_key=True)
+
+
+def _disk(path: KeyPath, table: TableSettings, shards: int) -> Iterator[Finding]:
+    if table.disk is None:
+        return
+    least_bytes = shards * LEAST_MEMORY_BYTES
+    if table.disk.memory_bytes < least_bytes:
+        message = f"must be at least {least_bytes}: {LEAST_MEMORY_BYTES} for each of {shards} shards"
+        yield Finding((*path, "disk", "memory_bytes"), message, uses=(("ps", "shards"),))
+    for name in ("admission", "expiry", "max_rows", "max_bytes"):
+        if getattr(table, name) != TableSettings.model_fields[name].default:
+            message = "is not kept by a table with a tier on disk: leave it or `disk` out"
+            yield Finding((*path, name), message, uses=((*path, "disk"),), is_key=True)
 
 
 def _model(job: Job) -> Iterator[Finding]:

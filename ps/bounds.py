@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from ps import _core
 from ps.arrays import Bytes, Int64, Uint32
-from ps.settings import AdmissionSettings, Block, TableSettings, WhenFull
+from ps.settings import AdmissionSettings, Block, DiskSettings, TableSettings, WhenFull
 
 MAX_ROWS: Final = (1 << 32) - 2
 _SLABS_BYTES: Final = 16 << 20
@@ -79,14 +79,15 @@ def has_bounds(settings: TableSettings) -> bool:
 
 
 def share_of(settings: TableSettings, shards: int) -> TableSettings:
-    """The settings of one shard's part of a table: limits divided by `shards`, and rounded up."""
+    """The settings of one shard's part of a table: limits divided by `shards`, those of rows rounded up."""
 
     def part(limit: int | None) -> int | None:
         return None if limit is None else -(-limit // shards)
 
     admission = settings.admission.model_copy(update={"tracked_ids": part(settings.admission.tracked_ids)})
     limits = {"max_rows": part(settings.max_rows), "max_bytes": part(settings.max_bytes)}
-    return settings.model_copy(update={"admission": admission, **limits})
+    disk = settings.disk and DiskSettings(memory_bytes=settings.disk.memory_bytes // shards)
+    return settings.model_copy(update={"admission": admission, "disk": disk, **limits})
 
 
 def native_config(settings: TableSettings, row_floats: int, seed: int) -> _core.BoundsConfig:

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from ps.shard import Shard
+from ps.tier import TieredTable
 
 _BUCKETS_S: Final = (
     0.0001,
@@ -72,6 +73,7 @@ class ShardMetrics:
         self.gauge("freshet_ps_lookup_p99_seconds", "Of the last minute.", self.lookup_times.p99_s)
         self.registry.register(_TableSizes(shard))
         self.registry.register(_BadGradients(shard))
+        self.registry.register(_Tiers(shard))
 
     def gauge(self, name: str, help_text: str, value: Callable[[], float]) -> None:
         """A gauge that asks `value` whenever it is read."""
@@ -158,3 +160,23 @@ def _bounds_counts(shard: Shard) -> Iterator[CounterMetricFamily]:
 
 def _family(name: str, help_text: str, labels: list[str]) -> CounterMetricFamily:
     return CounterMetricFamily(f"freshet_ps_{name}", help_text, labels=labels)
+
+
+class _Tiers(Collector):
+    """What tables with a tier on disk have there, and have moved."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        rows = GaugeMetricFamily("freshet_ps_disk_rows", "Rows that are not in memory.", labels=["table"])
+        files = GaugeMetricFamily("freshet_ps_disk_bytes", "Files of such rows.", labels=["table"])
+        back = CounterMetricFamily("freshet_ps_promoted_rows", "Rows that came back.", labels=["table"])
+        gone = CounterMetricFamily("freshet_ps_demoted_rows", "Rows that went to disk.", labels=["table"])
+        for name, table in self._shard.tables.items():
+            if isinstance(table, TieredTable):
+                rows.add_metric([name], table.rows_on_disk)
+                files.add_metric([name], table.bytes_on_disk)
+                back.add_metric([name], table.promoted_rows)
+                gone.add_metric([name], table.demoted_rows)
+        yield from (rows, files, back, gone)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -49,12 +50,13 @@ def run_shard(
     resume: bool,
     initial_capacity_rows: int = 1024,
     threads: int = 1,
+    state_dir: Path | None = None,
 ) -> None:
     """Be shard `index` of `shards` at `address` (host:port) until SIGTERM or SIGINT.
 
     Prints one line of JSON when it serves: `ready`, `address`, `metrics` (URL or null). `bootstrap` None:
-    nothing is published. `resume`: go on from the newest whole snapshot, if there is one. Raises SystemExit
-    with a sentence when it can't start; ends the process when it is done.
+    nothing is published. `resume`: go on from the newest whole snapshot, if there is one. `state_dir`: see
+    `Shard`. Raises SystemExit with a sentence when it can't start; ends the process when it is done.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     stop = _stop_on_signals()
@@ -68,6 +70,7 @@ def run_shard(
             seed,
             initial_capacity_rows=initial_capacity_rows,
             threads=threads,
+            state_dir=state_dir,
         )
         store = SnapshotStore(snapshots_url, index, keep)
         restored = store.restore(shard) if resume else None
@@ -222,6 +225,7 @@ class ShardProcess:
                 self._metrics.failed_publishes.inc()
         except ShardBrokenError as error:
             _log.error("nothing was published: %s", error)
+            self._break()
 
     def _run_every(self, interval_s: float, work: Callable[[], object]) -> None:
         def run() -> None:

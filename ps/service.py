@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from ps import wire
+from ps.cold_rows import DiskError
 from ps.metrics import ShardMetrics
 from ps.push import PushRefused
 from ps.shard import Shard, ShardBrokenError
@@ -65,7 +66,7 @@ class ShardService(flight.FlightServerBase):  # type: ignore[misc]
         except ValueError as error:
             self._metrics.malformed.inc()
             return _error("malformed", error)
-        except ShardBrokenError as error:
+        except (ShardBrokenError, DiskError) as error:
             _log.critical("%s", error)
             self._on_broken()
             return _error("broken", error)

@@ -60,6 +60,8 @@ SCHEDULE_CONSTANTS: Final[Mapping[ScheduleKind, tuple[str, ...]]] = {
     "cosine": ("decay_steps", "alpha"),
 }
 """The constants of each decay."""
+LEAST_MEMORY_BYTES: Final = 64 << 20
+"""Of a shard's part of a table with a tier on disk."""
 RowFormat = Literal["float32", "float16", "int8"]
 """How rows without optimizer state are kept. See `ps.table.EmbeddingTable`."""
 
@@ -164,6 +166,13 @@ class ExpirySettings(Block):
     after_s: float | None = Field(default=None, ge=1, le=1e10)
 
 
+class DiskSettings(Block):
+    """A tier on disk: rows whose update is longest ago go there, and come back when they learn."""
+
+    memory_bytes: int = Field(ge=1)
+    """What the table may take of memory in all shards together, of each at least 64 MiB."""
+
+
 class TableSettings(Block):
     """One embedding table. Limits are those of the whole table; each shard keeps to its share."""
 
@@ -177,6 +186,8 @@ class TableSettings(Block):
     """Of memory, the list of what changed since the last publication not counted."""
     when_full: WhenFull = "oldest"
     """What makes room: the rows with the oldest update, those with the fewest updates, or nothing."""
+    disk: DiskSettings | None = None
+    """Of the shards; replicas keep all rows in memory. None: so do the shards."""
 
 
 class ShardSettings(Block):

@@ -15,16 +15,20 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import numpy as np
 
 from ps.arrays import Float32, Int64, Uint32
 from ps.bounds import BoundsState, Policy, has_bounds, share_of
+from ps.cold_rows import DiskError
 from ps.dense import DenseTensors
 from ps.push import Push, PushRefused, Span, Tolerance, show_spans
 from ps.settings import OptimizerSettings, TableSettings
-from ps.table import EmbeddingTable, Items
+from ps.table import Items
+from ps.tier import Table, make_table
 from ps.updates import Sample
 
 MAX_SAMPLES: Final = 1 << 16
@@ -32,7 +36,7 @@ MAX_SAMPLES: Final = 1 << 16
 
 
 class ShardBrokenError(RuntimeError):
-    """A push failed halfway (out of memory): the process must end, and go on from its snapshot."""
+    """A push failed halfway (out of memory, a full disk): the process must end, and go on from a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class ShardState:
     """Everything a shard must remember, as of one moment."""
 
     tables: Mapping[str, Generator[TableRows, None, None]]
-    """All rows, in chunks that are read while pushes go on."""
+    """All rows, in chunks that are read while pushes go on; raises DiskError."""
     bounds: Mapping[str, TableBounds]
     """Of the tables that have any."""
     dense: Mapping[str, Float32]
@@ -104,15 +108,21 @@ class Shard:
         *,
         initial_capacity_rows: int = 1024,
         threads: int = 1,
+        state_dir: Path | None = None,
     ) -> None:
+        """`state_dir`: for the rows of tables with a tier on disk; what it has of them is removed.
+
+        Raises ValueError without it when it is needed, and DiskError when it can't be used.
+        """
         self.index = index
         self.shards = shards
         self.seed = seed
         self.table_settings = dict(tables)
         self.tables = {
-            name: EmbeddingTable(
+            name: make_table(
                 share_of(settings, shards),
                 table_seed(seed, name),
+                state_dir and state_dir / quote(name, safe=""),
                 initial_capacity_rows=initial_capacity_rows,
                 threads=threads,
             )
@@ -138,7 +148,7 @@ class Shard:
         """Dense tensors whose bad gradient was skipped, and clipped, so far."""
         return self._dense.skipped, self._dense.clipped
 
-    def table(self, name: str) -> EmbeddingTable:
+    def table(self, name: str) -> Table:
         """The table; raises ValueError when there is none of this name."""
         if name not in self.tables:
             known = ", ".join(sorted(self.tables)) or "no table"
@@ -274,11 +284,15 @@ class Shard:
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """Holds the lock over a shard that no push has left half changed."""
+        """Holds the lock over a shard that no push has left half changed, nor a disk without its rows."""
         with self._lock:
             if self._broken:
                 raise ShardBrokenError(self._broken)
-            yield
+            try:
+                yield
+            except DiskError as error:
+                self._broken = f"shard {self.index}: {error}"
+                raise ShardBrokenError(self._broken) from error
 
     def _removed(self, name: str) -> Int64:
         """Removed rows that replicas may still have."""
@@ -293,8 +307,8 @@ class Shard:
         ids = table.touched()
         if also is not None:
             ids = np.union1d(ids, also)
-        present = table.contains(ids)
-        return ids[present], table.lookup(ids[present]), ids[~present]
+        rows, present = table.find(ids)
+        return ids[present], rows[present], ids[~present]
 
     def _check_shapes(self, push: Push) -> None:
         for name, (ids, gradients) in push.tables.items():

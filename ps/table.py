@@ -21,6 +21,7 @@ Items = tuple[Int64, Float32, Int64, Uint32]
 """Rows: ids `int64[m]`, values `float32[m, row_floats]`, update times `int64[m]`, counts `uint32[m]`."""
 MOST_IDS: Final = 2**31 - 1
 """In one call."""
+SEGMENTS: Final = _core.SEGMENTS
 CUT_CHUNK_BYTES: Final = 8 << 20
 
 
@@ -114,13 +115,16 @@ class EmbeddingTable:
 
     def lookup(self, ids: Int64, out: Float32 | None = None) -> Float32:
         """Embeddings `float32[n, dim]` of `ids` `int64[n]`; an absent id reads as its initial value."""
-        _check_ids(ids)
-        if out is None:
-            out = np.empty((len(ids), self.dim), np.float32)
-        else:
-            check_array(out, "out", np.float32, (len(ids), self.dim))
+        out = self._place_for(ids, out)
         self._core.lookup(ids, out)
         return out
+
+    def find(self, ids: Int64, out: Float32 | None = None) -> tuple[Float32, Bools]:
+        """`lookup` and `contains` at once: embeddings, and which of `ids` have a row, `bool[n]`."""
+        out = self._place_for(ids, out)
+        found = np.empty(len(ids), np.bool_)
+        self._core.find(ids, out, found)
+        return out, found
 
     def lookup_unique(self, ids: Int64) -> tuple[Int64, Int32, Float32]:
         """`unique(ids)` and the embeddings of the distinct ids: `int64[u]`, `int32[n]`, `float32[u, dim]`."""
@@ -193,6 +197,18 @@ class EmbeddingTable:
         most = max(1, chunk_bytes // (4 * self.row_floats))
         return _chunks(self._core.cut(), most)
 
+    def oldest(self, segment: int, most: int) -> Items:
+        """Of one of the table's `SEGMENTS` parts, the up to `most` rows whose update is longest ago."""
+        return self._core.oldest(segment, most)
+
+    def put_back(self, rows: Items) -> None:
+        """Set rows that were taken out; they do not count as touched."""
+        self._core.put_back(*rows)
+
+    def take_out(self, ids: Int64) -> int:
+        """Remove rows of `ids`; how many there were. They count as touched only if they did before."""
+        return self._core.take_out(ids)
+
     def mark(self) -> int:
         """A mark at this moment, for `touched_since`; ValueError when there are two already."""
         return self._core.mark()
@@ -244,6 +260,14 @@ class EmbeddingTable:
         copy.dim = self.dim
         copy._optimizer = self._optimizer
         return copy
+
+    def _place_for(self, ids: Int64, out: Float32 | None) -> Float32:
+        """Where embeddings of `ids` go: `out`, or a new array."""
+        _check_ids(ids)
+        if out is None:
+            return np.empty((len(ids), self.dim), np.float32)
+        check_array(out, "out", np.float32, (len(ids), self.dim))
+        return out
 
 
 def unique(ids: Int64) -> tuple[Int64, Int32]:

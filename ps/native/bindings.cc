@@ -253,6 +253,12 @@ NB_MODULE(_core, m) {
             t.lookup(ids.data(), ids.size(), out.data());
           },
           "ids"_a.noconvert(), "out"_a.noconvert(), release)
+      .def(
+          "find",
+          [](const Table& t, const Ids& ids, const RowsOut& out, const BoolsOut& found) {
+            t.find(ids.data(), ids.size(), out.data(), found.data());
+          },
+          "ids"_a.noconvert(), "out"_a.noconvert(), "found"_a.noconvert(), release)
       .def("lookup_unique", &lookup_unique, "ids"_a.noconvert())
       .def(
           "apply_gradients",
@@ -270,6 +276,22 @@ NB_MODULE(_core, m) {
           release)
       .def(
           "remove", [](Table& t, const Ids& ids) { return t.remove(ids.data(), ids.size()); },
+          "ids"_a.noconvert(), release)
+      .def(
+          "oldest",
+          [](const Table& t, size_t segment, size_t most) {
+            return into_arrays(released([&] { return t.oldest(segment, most); }), t.row_floats());
+          },
+          "segment"_a, "most"_a)
+      .def(
+          "put_back",
+          [](Table& t, const Ids& ids, const Rows& rows, const Ids& last_update_ms, const Counts& counts) {
+            t.put_back(ids.data(), ids.size(), rows.data(), last_update_ms.data(), counts.data());
+          },
+          "ids"_a.noconvert(), "rows"_a.noconvert(), "last_update_ms"_a.noconvert(), "counts"_a.noconvert(),
+          release)
+      .def(
+          "take_out", [](Table& t, const Ids& ids) { return t.take_out(ids.data(), ids.size()); },
           "ids"_a.noconvert(), release)
       .def(
           "contains",
@@ -306,6 +328,7 @@ NB_MODULE(_core, m) {
       .def_prop_ro("capacity", &Table::capacity, release)
       .def_prop_ro("memory_bytes", &Table::memory_bytes, release);
 
+  m.attr("SEGMENTS") = kSegments;
   m.def("unique", &unique, "ids"_a.noconvert());
   m.def("mix", &mix, "key"_a, "seed"_a);
 }

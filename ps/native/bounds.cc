@@ -267,7 +267,7 @@ Bounds::Window Bounds::look(const Table& table, size_t most) const {
 void Bounds::pass(Table& table, const Window& window, const std::vector<size_t>& dropped) {
   std::vector<int64_t> ids;
   for (const size_t i : dropped) ids.push_back(window.ids[i]);
-  const size_t removed = table.remove_rows(ids.data(), ids.size());
+  const size_t removed = table.remove_rows(ids.data(), ids.size(), true);
   strays_ -= dropped.size() - removed;
   roster_.pass(window.ids.size(), dropped);
 }

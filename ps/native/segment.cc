@@ -26,11 +26,11 @@ void Segment::note_change(int64_t id, uint64_t hash, uint32_t row) {
   touched.touch(id, row, rows);
 }
 
-bool Segment::remove(int64_t id, uint64_t hash) {
+bool Segment::remove(int64_t id, uint64_t hash, bool touch) {
   const uint32_t row = map.find(hash);
   if (row == kNoRow) return false;
   cut.preserve(hash, row, rows);
-  touched.remove(id);
+  if (touch) touched.remove(id);
   map.erase(hash);
   rows.free(row);
   return true;

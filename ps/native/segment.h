@@ -28,8 +28,8 @@ struct Segment {
     const uint32_t settled = touched.used() | static_cast<uint32_t>(cut.settled()) << RowMeta::kMarks;
     if (rows.meta(row).flags() != settled) note_change(id, hash, row);
   }
-  // False when it was absent.
-  bool remove(int64_t id, uint64_t hash);
+  // False when it was absent. `touch`: it counts as a change.
+  bool remove(int64_t id, uint64_t hash, bool touch);
   size_t small_page_bytes() const {
     return map.small_page_bytes() + rows.small_page_bytes() + touched.bytes() + cut.bytes();
   }

@@ -91,24 +91,29 @@ void Table::walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visi
 }
 
 void Table::lookup(const int64_t* ids, size_t n, float* out) const {
-  lookup(ids, hash_all(ids, n, config_.placement_seed), out);
+  lookup(ids, hash_all(ids, n, config_.placement_seed), out, nullptr);
+}
+
+void Table::find(const int64_t* ids, size_t n, float* out, bool* found) const {
+  lookup(ids, hash_all(ids, n, config_.placement_seed), out, found);
 }
 
 UniqueRows Table::lookup_unique(const int64_t* ids, size_t n) const {
   UniqueRows found{UniqueIds(ids, hash_all(ids, n, config_.placement_seed)), nullptr};
   const UniqueIds& unique = found.unique;
   found.rows = std::make_unique_for_overwrite<float[]>(unique.ids.size() * config_.dim);
-  lookup(unique.ids.data(), unique.hashes, found.rows.get());
+  lookup(unique.ids.data(), unique.hashes, found.rows.get(), nullptr);
   return found;
 }
 
-void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out) const {
+void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out, bool* found) const {
   const size_t dim = config_.dim;
   const std::vector<Probe> probes = by_segment(hashes, {});
   const auto read_all = [&](size_t read_bytes, auto read) {
     walk<Access::kShared>(probes, prefetch_lookup(read_bytes, dim, out),
                           [&](Segment& segment, const Probe& probe, uint32_t row) {
                             float* to = out + probe.position * dim;
+                            if (found) found[probe.position] = row != kNoRow;
                             if (row == kNoRow) {
                               initializer_.fill(ids[probe.position], to);
                             } else {
@@ -152,12 +157,26 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
   if (!all_finite(rows, n * width)) throw std::invalid_argument("a row holds NaN or an infinite value");
   const auto turn = this->turn();
   if (bounds_) bounds_->enroll(*this, ids, n);
+  set_rows(ids, n, rows, width, last_update_ms, counts, true);
+}
+
+void Table::put_back(const int64_t* ids, size_t n, const float* rows, const int64_t* last_update_ms,
+                     const uint32_t* counts) {
+  set_rows(ids, n, rows, row_floats(), last_update_ms, counts, false);
+}
+
+void Table::set_rows(const int64_t* ids, size_t n, const float* rows, size_t width,
+                     const int64_t* last_update_ms, const uint32_t* counts, bool touch) {
   walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}),
                            prefetch_change(codec_.row_bytes(), rows, width),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
                              if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
-                             segment.before_change(id, probe.hash, row);
+                             if (touch) {
+                               segment.before_change(id, probe.hash, row);
+                             } else {
+                               segment.cut.preserve(probe.hash, row, segment.rows);
+                             }
                              const float* from = rows + probe.position * width;
                              if (codec_.is_float32()) {
                                copy_floats(segment.rows.values(row), from, width);
@@ -172,16 +191,18 @@ void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width
 
 size_t Table::remove(const int64_t* ids, size_t n) {
   const auto turn = this->turn();
-  const size_t removed = remove_rows(ids, n);
+  const size_t removed = remove_rows(ids, n, true);
   if (bounds_) bounds_->forget(*this, removed);
   return removed;
 }
 
-size_t Table::remove_rows(const int64_t* ids, size_t n) {
+size_t Table::take_out(const int64_t* ids, size_t n) { return remove_rows(ids, n, false); }
+
+size_t Table::remove_rows(const int64_t* ids, size_t n, bool touch) {
   std::atomic<size_t> removed = 0;
   walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchLink,
                            [&](Segment& segment, const Probe& probe, uint32_t) {
-                             removed += segment.remove(ids[probe.position], probe.hash);
+                             removed += segment.remove(ids[probe.position], probe.hash, touch);
                            });
   return removed;
 }
@@ -246,6 +267,31 @@ Items Table::ages() const {
       items.last_update_ms.push_back(segment->rows.meta(row).last_update_ms());
       items.counts.push_back(segment->rows.meta(row).count());
     });
+  }
+  return items;
+}
+
+Items Table::oldest(size_t index, size_t most) const {
+  struct Candidate {
+    int64_t last_update_ms;
+    uint64_t hash;
+    uint32_t row;
+  };
+  const Segment& segment = *segments_.at(index);
+  std::shared_lock lock(segment.mutex);
+  std::vector<Candidate> candidates;
+  candidates.reserve(segment.map.size());
+  segment.map.for_each([&](uint64_t hash, uint32_t row) {
+    candidates.push_back({segment.rows.meta(row).last_update_ms(), hash, row});
+  });
+  most = std::min(most, candidates.size());
+  std::ranges::nth_element(candidates, candidates.begin() + static_cast<std::ptrdiff_t>(most), {},
+                           &Candidate::last_update_ms);
+  Items items;
+  for (size_t i = 0; i < most; ++i) {
+    const auto& [ts_ms, hash, row] = candidates[i];
+    items.append(static_cast<int64_t>(unmix(hash, config_.placement_seed)), segment.rows.at(row),
+                 segment.rows.meta(row), codec_);
   }
   return items;
 }

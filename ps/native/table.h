@@ -62,7 +62,20 @@ class Table {
   // How many were there.
   size_t remove(const int64_t* ids, size_t n);
   void stamps(const int64_t* ids, size_t n, Stamp* out) const;
+
+  // What moves rows to another place and back: nothing of it counts as a change. Ids that are listed as
+  // touched stay so, and are listed twice when they are touched again after they were put back.
+  //
+  // Up to `most` rows of one of the 64 segments, those with the oldest update.
+  Items oldest(size_t segment, size_t most) const;
+  // `rows`: n x row_floats.
+  void put_back(const int64_t* ids, size_t n, const float* rows, const int64_t* last_update_ms,
+                const uint32_t* counts);
+  size_t take_out(const int64_t* ids, size_t n);
+
   void contains(const int64_t* ids, size_t n, bool* out) const;
+  // `lookup` and `contains` at once.
+  void find(const int64_t* ids, size_t n, float* out, bool* found) const;
   // How often each was updated; 0 for an absent id.
   void count(const int64_t* ids, size_t n, uint32_t* out) const;
   Items items() const;
@@ -104,15 +117,18 @@ class Table {
   std::unique_lock<std::mutex> turn() const {
     return bounds_ ? std::unique_lock(changes_) : std::unique_lock<std::mutex>();
   }
-  size_t remove_rows(const int64_t* ids, size_t n);
   void restamp(const int64_t* ids, size_t n, int64_t ts_ms);
+  void set_rows(const int64_t* ids, size_t n, const float* rows, size_t width, const int64_t* last_update_ms,
+                const uint32_t* counts, bool touch);
+  size_t remove_rows(const int64_t* ids, size_t n, bool touch);
   bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
   uint32_t insert(Segment& segment, int64_t id, uint64_t hash) const;
   // Never inlined: it is rare, and would crowd the loop that calls it.
   [[gnu::noinline]] uint32_t find_or_insert(Segment& segment, int64_t id, uint64_t hash) const;
   template <class Get>
   size_t sum_over_segments(Get get) const;
-  void lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out) const;
+  // `found` may be null.
+  void lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out, bool* found) const;
   template <Access kAccess, class Prefetch, class Visit>
   void walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const;
 

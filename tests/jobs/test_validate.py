@@ -174,6 +174,18 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
             "without `max_rows` or `max_bytes` a table is never full",
             None,
         ),
+        (
+            {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 26}}, "ps/shards": 3},
+            "schema.tables.hour.disk.memory_bytes",
+            "must be at least 201326592: 67108864 for each of 3 shards",
+            None,
+        ),
+        (
+            {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 27}, "max_rows": 9}},
+            "schema.tables.hour.max_rows",
+            "is not kept by a table with a tier on disk: leave it or `disk` out",
+            None,
+        ),
         ({"model/hidden": [8, 0]}, "model.hidden[1]", "must be at least 1", None),
         ({"kafka/bootstrap": "embeded"}, "kafka.bootstrap", "must be host:port", "embedded"),
         ({"kafka/bootstrap": "a:1,b"}, "kafka.bootstrap", "must be host:port", None),
@@ -276,6 +288,7 @@ def test_every_mistake_is_found_and_is_the_only_one(
         {f"{TABLES}/hour": {"admission": {"probability": 0.5}, "max_bytes": 10**9, "when_full": "refuse"}},
         {f"{TABLES}/hour": {"initializer": {"kind": "constant", "scale": -1}}},
         {"kafka/client": {"security.protocol": "SSL"}},
+        {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 27}}, "ps/shards": 2},
     ],
 )
 def test_what_is_right_is_left_alone(changes: dict[str, Any]) -> None:

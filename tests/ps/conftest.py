@@ -168,10 +168,12 @@ def broker() -> MemoryBroker:
 
 RUN_SHARD = """
 import sys, orjson
+from pathlib import Path
 from ps.server import run_shard
 from ps.settings import OptimizerSettings, SyncSettings, TableSettings
 o = orjson.loads(sys.argv[1])
 o["tables"] = {name: TableSettings(**t) for name, t in o["tables"].items()}
+o["state_dir"] = Path(o["state_dir"])
 run_shard(**o | {"dense_optimizer": OptimizerSettings(kind="adam"), "sync": SyncSettings(**o["sync"])})
 """
 
@@ -254,8 +256,9 @@ def shard_processes(tmp_path) -> Iterator[Callable[..., list[ShardProcess]]]:
                 "updates_topic": "updates",
                 "resume": False,
             }
+            own = [{"index": i, "state_dir": str(tmp_path / f"state-{i}")} for i in range(shards)]
             processes = [
-                ShardProcess(settings | {"index": i} | options, tmp_path / f"{i}.log") for i in range(shards)
+                ShardProcess(settings | own[i] | options, tmp_path / f"{i}.log") for i in range(shards)
             ]
             for process in processes:
                 stack.callback(process.kill)
