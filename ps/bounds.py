@@ -115,11 +115,16 @@ def rows_in(max_bytes: int, row_floats: int, filter_bytes: int = 0) -> int:
     and rounding up to huge pages take 12 MiB.
     """
     stored_bytes = 4 * row_floats + _METADATA_BYTES
-    room = max_bytes - filter_bytes - _FIXED_BYTES
+    room = max_bytes - filter_bytes - _FIXED_BYTES - _apart_bytes(row_floats)
     slabs_bytes = _SLABS_BYTES // (4 * row_floats) * stored_bytes
     few = min(room // (2 * stored_bytes + _INDEX_BYTES), slabs_bytes // stored_bytes)
     many = (room - slabs_bytes) // (stored_bytes + _INDEX_BYTES)
     return max(few, many)
+
+
+def _apart_bytes(row_floats: int) -> int:
+    """Of slabs used in part: the metadata of rows shorter than it, which fills more huge pages than they do."""
+    return max(0, _SLABS_BYTES * _METADATA_BYTES // (4 * row_floats) - _SLABS_BYTES)
 
 
 def removable(policy: Policy, ids: Int64, last_update_ms: Int64, counts: Uint32, now_ms: int | None) -> Int64:
@@ -147,7 +152,7 @@ def _most_rows(settings: TableSettings, row_floats: int) -> int:
     fits = rows_in(settings.max_bytes, row_floats, _filter_bytes(settings))
     if fits < 1:
         row_bytes = 2 * (4 * row_floats + _METADATA_BYTES) + _INDEX_BYTES
-        least = _FIXED_BYTES + _filter_bytes(settings) + row_bytes
+        least = _FIXED_BYTES + _apart_bytes(row_floats) + _filter_bytes(settings) + row_bytes
         raise BoundsError(f"max_bytes: {settings.max_bytes} hold no row; at least {least} are needed")
     return min(most, fits)
 

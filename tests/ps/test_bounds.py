@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ps.bounds import BoundsError, Policy, rows_in, share_of
-from ps.settings import AdmissionSettings, ExpirySettings, TableSettings
+from ps.settings import AdmissionSettings, ExpirySettings, OptimizerSettings, TableSettings
 from ps.table import EmbeddingTable
 
 HOUR_MS = 3_600_000
@@ -203,10 +203,17 @@ def test_a_full_table_that_refuses_takes_new_ids_again_when_rows_have_gone():
 
 
 @pytest.mark.parametrize(
-    ("dim", "max_bytes"), [(1, 22 << 20), (16, 13 << 20), (16, 60 << 20), (100, 30 << 20)]
+    ("dim", "kind", "max_bytes"),
+    [
+        (1, "sgd", 45 << 20),
+        (1, "adagrad", 22 << 20),
+        (16, "adagrad", 13 << 20),
+        (16, "adagrad", 60 << 20),
+        (100, "adagrad", 30 << 20),
+    ],
 )
-def test_memory_stays_below_max_bytes_while_a_flood_passes(dim, max_bytes):
-    table = table_with(dim=dim, max_bytes=max_bytes)
+def test_memory_stays_below_max_bytes_while_a_flood_passes(dim, kind, max_bytes):
+    table = table_with(dim=dim, max_bytes=max_bytes, optimizer=OptimizerSettings(kind=kind))
     rows = rows_in(max_bytes, table.row_floats)
     for start in range(0, 3 * rows, 50_000):
         learn(table, np.arange(start, start + 50_000), NOW_MS + start)
