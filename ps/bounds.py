@@ -123,7 +123,7 @@ def rows_in(max_bytes: int, row_floats: int, filter_bytes: int = 0) -> int:
 
 
 def _apart_bytes(row_floats: int) -> int:
-    """Of slabs used in part: the metadata of rows shorter than it, which fills more huge pages than they do."""
+    """Of slabs used in part: the metadata of rows shorter than it, which fills more pages than they do."""
     return max(0, _SLABS_BYTES * _METADATA_BYTES // (4 * row_floats) - _SLABS_BYTES)
 
 
