@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ("setup", "demo", "test", "lint", "bench", "clean")
+TARGETS = ("setup", "demo", "test", "lint", "sanitize", "mutants", "bench", "clean")
 PACKAGES = {
     "Python 3.11": "python3.11",
     "JDK": "openjdk-17-jdk-headless",
