@@ -164,6 +164,14 @@ class Standstill:
         return self._given_s.get(stage)
 
 
+def all_dead(topic: str) -> str:
+    """Events come, and none of them can be used."""
+    return (
+        f"Nothing moves: every event that comes is dead. Each record on topic `{topic}` says why, in its "
+        "headers `reason` and `detail`; a `ts` in seconds instead of milliseconds is the usual reason."
+    )
+
+
 def of_freshness(
     p99_ms: float | None, traffic_s: float | None, lag_s: Mapping[str, float | None]
 ) -> str | None:

@@ -3,6 +3,7 @@
 Nothing here raises because a part is down: what can't be known is None, and an alarm says why.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,7 +218,12 @@ class Observer:
         told = run.get("parts") or [
             _remote_part(name, url, answers[name]) for name, url in self._pages.items()
         ]
-        return [self._judged(at, dict(part), answers, statuses) for part in told if "name" in part]
+        parts = [self._judged(at, dict(part), answers, statuses) for part in told if "name" in part]
+        if run.get("state") in ("stopping", "stopped"):
+            # Parts that were told to stop have stopped: nothing to mend.
+            for part in parts:
+                part["remedy"] = part["remedy"] if part.get("state") == "failed" else None
+        return parts
 
     def _judged(
         self,
@@ -265,6 +271,8 @@ class Observer:
             self._standstill.restart(now_s)
             return None
         stuck = self._standstill.check(self._counters.grew_s, now_s)
+        if stuck and now_s - self._counters.grew_s.get("join:malformed", -math.inf) < alarms.STILL_S:
+            return alarms.all_dead(self._job.kafka.topics.dead_letters)
         error = traffic.get("last_error")
         return f"{stuck} Traffic says: {error}." if stuck and error else stuck
 

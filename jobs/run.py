@@ -57,6 +57,7 @@ class RunOptions:
 
 def run(job: Job, options: RunOptions) -> int:
     """Run the loop; the exit status. Raises JobError with a sentence; then nothing is left running."""
+    _check_end(job, options)
     check(job)
     directory = _directory(job, options)
     _check_disk(directory.path)
@@ -71,6 +72,15 @@ def run(job: Job, options: RunOptions) -> int:
             return Run(job, resolved, directory, options, supervisor, screen).to_the_end()
         finally:
             screen.close()
+
+
+def _check_end(job: Job, options: RunOptions) -> None:
+    if options.until_drained and job.traffic.kind != "replay":
+        raise JobError(
+            "--until-drained needs traffic that comes to an end, a replay; "
+            f"traffic.kind is {job.traffic.kind}. Use --for, or Ctrl-C.",
+            exit_status=2,
+        )
 
 
 def check(job: Job) -> None:
@@ -172,7 +182,9 @@ class Run:
         except InterruptedRunError:
             self._screen.note("Stopping. Ctrl-C again: at once, without a summary.")
         self._interrupts = 0
-        if self._job.traffic.kind != "none" or self._options.summary:
+        # On a broker of one's own a summary would read topics of any size: only when it is asked for.
+        is_ours = self._job.traffic.kind != "none" or self._given.kafka.bootstrap == "embedded"
+        if is_ours or self._options.summary:
             is_drained = self._finish_traffic()
             closes = self._summarize()
             return 0 if closes and (is_drained or not self._options.until_drained) else 1

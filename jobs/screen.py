@@ -94,6 +94,7 @@ def live_line(observation: Observation, progress: dict[str, Any]) -> str:
         _told("fresh p99", observation.freshness_p99_ms, "{:,.0f} ms"),
         _told("joined", observation.events_per_s.get("joined"), "{:,.0f}/s"),
         _told("late", observation.joins.get("late"), "{:,}"),
+        _told("dead", sum(observation.joins.get(name, 0) for name in ("malformed", "orphan")), "{:,}"),
         _told("AUC", auc.get("online"), "{:.3f}"),
         _told("frozen", auc.get("frozen"), "{:.3f}"),
         _told("best", auc.get("best"), "{:.3f}"),

@@ -33,7 +33,8 @@ class PretendedJob:
         """As at the start, with empty logs."""
         shutil.rmtree(self.run_dir)
         (self.run_dir / "logs").mkdir(parents=True)
-        self.counts = dict.fromkeys(("asked", "read", "joined", "learnt", "published", "served"), 0)
+        stages = ("asked", "read", "joined", "learnt", "published", "served")
+        self.counts = dict.fromkeys((*stages, "malformed"), 0)
         self.auc = {"served": 0.71, "frozen": 0.62, "best": 0.79, "fresh": 0.72}
         self.last_minute: dict[str, Any] = {"count": 9, "p50_ms": 1400.0, "p99_ms": 2900.0}
         self.checkpoints: dict[str, Any] = {"latest": {"failed": None, "completed": None}}
@@ -67,7 +68,7 @@ class PretendedJob:
 
     def move(self, count: int = 10, stages: tuple[str, ...] = ()) -> None:
         """`stages`, or all of them, have done `count` more."""
-        for stage in stages or tuple(self.counts):
+        for stage in stages or set(self.counts) - {"malformed"}:
             self.counts[stage] += count
 
     def write_roles(
@@ -120,6 +121,7 @@ class PretendedJob:
             f"{scope}freshet_joiner_positives{{{labels}}} {counts['joined'] // 5}\n"
             f"{scope}freshet_joiner_negatives{{{labels}}} {counts['joined'] - counts['joined'] // 5}\n"
             f"{scope}freshet_joiner_late{{{labels}}} 2\n"
+            f"{scope}freshet_joiner_malformed{{{labels}}} {counts['malformed']}\n"
             f"{scope}numRecordsIn{{{labels}}} {counts['read']}\n"
             f"{scope}pendingRecords{{{labels}}} 0\n",
             "/trainer-0/metrics": f"freshet_trainer_examples_total {counts['learnt']}\n"

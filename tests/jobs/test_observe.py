@@ -159,6 +159,11 @@ def test_without_traffic_of_its_own_a_run_notices_that_no_events_come(
     clock[0] += 20
     (alarm,) = observer.observe().alarms
     assert "No event has come on topic `features`" in alarm
+    pretended.move(stages=("malformed",))
+    clock[0] += 1
+    (alarm,) = observer.observe().alarms
+    assert "every event that comes is dead" in alarm
+    assert "topic `dead-letters`" in alarm
     pretended.move(stages=("read",))
     clock[0] += 1
     assert observer.observe().alarms == []

@@ -42,6 +42,10 @@ def test_a_data_directory_that_is_not_there(start: Callable[..., Started]) -> No
     assert_refused(run, "traffic.path", "/no/such/place")
 
 
+def test_waiting_for_the_end_of_traffic_that_has_none(start: Callable[..., Started]) -> None:
+    assert_refused(start(JOBS / "demo.yaml", "--until-drained"), "--until-drained", "traffic.kind", "--for")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or shutil.which("mount") is None:

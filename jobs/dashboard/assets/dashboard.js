@@ -97,7 +97,7 @@ function showHeadline(seen) {
   if (p50 != null) put("under-freshness", `p50 ${seconds(p50 / 1000)} · from a user’s action to a served score that used it`);
   showAuc(seen.auc);
   put("big-joined", perSecond(seen.events_per_s.joined), ...(seen.events_per_s.joined == null ? [] : [unit("/s")]));
-  put("under-joined", `${seen.totals.joined.toLocaleString("en")} joined · ${seen.totals.learnt.toLocaleString("en")} learnt · late ${count(seen.joins.late)}`);
+  put("under-joined", `${seen.totals.joined.toLocaleString("en")} joined · ${seen.totals.learnt.toLocaleString("en")} learnt · late ${count(seen.joins.late)} · dead ${count(seen.joins.malformed + seen.joins.orphan)}`);
 }
 
 function showAuc({ online, frozen, best }) {
