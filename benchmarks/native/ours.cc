@@ -5,13 +5,14 @@
 namespace freshet::bench {
 namespace {
 
+constexpr float kLearningRate = 0.05f;
+
 TableConfig config() {
   TableConfig config{};
   config.dim = kDim;
   config.initializer = InitializerKind::kUniform;
   config.scale = 0.05f;
   config.optimizer = OptimizerKind::kAdagrad;
-  config.constants.learning_rate = 0.05f;
   config.constants.initial_accumulator = 0.1f;
   config.constants.epsilon = 1e-7f;
   config.seed = 1;
@@ -27,7 +28,7 @@ Ours::Ours() : table(config()) {}
 void Ours::lookup(const Batch& batch, float* out) { table.lookup(batch.ids.data(), batch.ids.size(), out); }
 
 void Ours::update(const Batch& batch, const float* gradients) {
-  table.apply_gradients(batch.ids.data(), batch.ids.size(), gradients, 0);
+  table.apply_gradients(batch.ids.data(), batch.ids.size(), gradients, 0, kLearningRate);
 }
 
 std::vector<Entry> ours_entries() {
