@@ -181,11 +181,9 @@ def of_freshness(
     known = {stage: lag for stage, lag in lag_s.items() if lag is not None}
     slowest = max(known, key=lambda stage: known[stage], default=None)
     if slowest is None or known[slowest] < BEHIND_S:
-        cause = "No stage is behind now: a stall of that minute is over, and leaves this number by itself"
-    else:
-        cause = (
-            f"The {slowest} is furthest behind ({known[slowest]:.1f} s): give it cores, or send less traffic"
-        )
+        # A stall of that minute is over, or events came before the joiner did: nothing to be done.
+        return None
+    cause = f"The {slowest} is furthest behind ({known[slowest]:.1f} s): give it cores, or send less traffic"
     promised_s = MAX_FRESHNESS_MS / 1000
     return f"Freshness p99 of the last minute is {p99_ms / 1000:.1f} s, above {promised_s:.0f} s. {cause}."
 
