@@ -1,11 +1,10 @@
 #include "ours.h"
 
+#include "adagrad.h"
 #include "hash.h"
 
 namespace freshet::bench {
 namespace {
-
-constexpr float kLearningRate = 0.05f;
 
 TableConfig config() {
   TableConfig config{};
@@ -13,8 +12,8 @@ TableConfig config() {
   config.initializer = InitializerKind::kUniform;
   config.scale = 0.05f;
   config.optimizer = OptimizerKind::kAdagrad;
-  config.constants.initial_accumulator = 0.1f;
-  config.constants.epsilon = 1e-7f;
+  config.constants.initial_accumulator = kInitialAccumulator;
+  config.constants.epsilon = kEpsilon;
   config.seed = 1;
   config.placement_seed = kGolden;
   config.initial_capacity_rows = 1024;
