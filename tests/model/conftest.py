@@ -6,7 +6,6 @@ from typing import Any
 import confluent_kafka
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from model.features import table_settings
 from pipelines.codec import encode_example
@@ -16,10 +15,6 @@ from ps.push import Push
 from ps.router import shard_of, shard_of_name
 from ps.settings import OptimizerSettings, TableSettings
 from ps.shard import Shard
-
-# How long an example takes says more about the machine's other work than about the code.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 SCHEMA = {
     "features": {
