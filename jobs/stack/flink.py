@@ -188,10 +188,12 @@ class Flink:
 
     def _restore_point(self, is_embedded: bool) -> str | None:
         """Where to go on: of this run's own cluster perhaps nowhere yet, then everything is read anew."""
+        # What the job began with comes last: gone back to, everything since would be joined again.
+        began_with = self._job.joiner.restore_from
         if is_embedded:
             newest = self.newest_checkpoint()
-            return str(newest) if newest else None
-        known = self._job.joiner.restore_from or self._newest_of_cluster()
+            return str(newest) if newest else began_with
+        known = self._newest_of_cluster() or began_with
         if known is None:
             raise JobError(
                 f"Flink at {self.address} knows no checkpoint of {self._job.name!r}; without one the joiner "

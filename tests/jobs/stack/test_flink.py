@@ -99,6 +99,17 @@ def test_what_a_cluster_has_forgotten_was_remembered(cluster: Cluster, flink: Fl
     assert restored_from(flink.submission(is_embedded=False, resume=True)) == "file:/flink/chk-7"
 
 
+def test_a_resumed_job_does_not_go_back_to_what_it_once_began_with(cluster: Cluster, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.create()
+    overrides = [f"joiner.flink_address={cluster.address}", "joiner.restore_from=file:/flink/chk-1"]
+    flink = Flink(load_job(DEMO, overrides), run)
+    assert restored_from(flink.submission(is_embedded=False, resume=False)) == "file:/flink/chk-1"
+    assert restored_from(flink.submission(is_embedded=False, resume=True)) == "file:/flink/chk-1"
+    cluster.state, cluster.latest = "FAILED", {"completed": CHECKPOINT}
+    assert restored_from(flink.submission(is_embedded=False, resume=True)) == "file:/flink/chk-7"
+
+
 def test_nothing_to_go_on_from_is_refused_rather_than_joined_twice(flink: Flink) -> None:
     with pytest.raises(JobError, match=r"--set joiner\.restore_from=PATH"):
         flink.submission(is_embedded=False, resume=True)
