@@ -228,7 +228,7 @@ def count_duplicates(outcomes: Outcomes, labels: list[str]) -> int:
 
 def account_actions(inputs: Inputs, outcomes: Outcomes, letters: Letters, job: Job) -> dict[str, Any]:
     """The sum of the actions; `closes`: in = used by an example + of no label + dead + waiting."""
-    labelled = {label.action for label in job.schema_.labels.values()}
+    labelled = {action for label in job.schema_.labels.values() for action in label.actions}
     used = _used(outcomes, job)
     rest = {key: seen for key, seen in inputs.actions.items() if key not in used and key[2] in labelled}
     open_until_ms, now_ms = 1000 * _longest_window_s(job), watermark_ms(inputs, job)
@@ -255,7 +255,8 @@ def _used(outcomes: Outcomes, job: Job) -> set[tuple[str, str, str]]:
         columns = zip(outcomes.columns[f"label:{name}"], outcomes.columns[f"mask:{name}"], strict=True)
         for row, (value, mask) in enumerate(columns):
             if value == 1 and mask == 1:
-                used.add((outcomes.request_ids[row], outcomes.item_ids[row], label.action))
+                ids = outcomes.request_ids[row], outcomes.item_ids[row]
+                used |= {(*ids, action) for action in label.actions}
     return used
 
 

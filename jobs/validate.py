@@ -131,13 +131,14 @@ def _labels(job: Job) -> Iterator[Finding]:
     known = ACTIONS.get(job.traffic.kind)
     for name, label in job.schema_.labels.items():
         path = ("schema", "labels", name, "action")
-        if not label.action:
+        if not all(label.actions):
             yield Finding(
                 path, "must not be empty: an action without a name only moves time on", uses=(path,)
             )
-        elif known and label.action not in known:
-            message = f"never happens: {job.traffic.kind} traffic has the actions {', '.join(known)}"
-            yield Finding(path, message, nearest(label.action, known), (path, ("traffic", "kind")))
+        for action in filter(None, label.actions):
+            if known and action not in known:
+                message = f"never happens: {job.traffic.kind} traffic has the actions {', '.join(known)}"
+                yield Finding(path, message, nearest(action, known), (path, ("traffic", "kind")))
 
 
 def _tables(job: Job) -> Iterator[Finding]:

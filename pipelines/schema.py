@@ -7,12 +7,16 @@ for joiner and serving alike; examples and requests become the model's columns i
 """
 
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Origin = Literal["user", "context", "item"]
 FeatureType = Literal["int", "string", "float"]
+LabelKind = Literal["binary", "number"]
+Take = Literal["first", "last", "max"]
+
+SOURCE_PATTERN: Final = r"^(user|context|item)\.[^.\s]+$"
 
 RESERVED_NAMES = frozenset(
     {"request_id", "item_id", "ts", "joined_ts", "action_ts", "action_logged_ts", "sampling_rate"}
@@ -34,7 +38,7 @@ class FeatureSettings(Block):
     their bucket and are then categorical.
     """
 
-    source: str = Field(alias="from", pattern=r"^(user|context|item)\.[^.\s]+$")
+    source: str = Field(alias="from", pattern=SOURCE_PATTERN)
     """Where the value stands in a `features` event: `user.KEY`, `context.KEY` or `item.KEY`."""
     type: FeatureType = "int"
     many: bool = False
@@ -53,10 +57,28 @@ class CrossSettings(Block):
 
 
 class LabelSettings(Block):
-    """A binary label: 1 when `action` happens within `window_s` of the request, else 0."""
+    """A label: which actions make it, within which time, and what it is worth."""
 
-    action: str
+    action: str | tuple[str, ...]
+    """Name of the action, or several names: any of them counts."""
+    kind: LabelKind = "binary"
+    """`binary`: 1 when an action counts, else 0. `number`: play time, rating, price."""
+    when: str | None = None
+    """A CEL expression: an action for which it is false does not count (`value >= 0.7 * item.length`)."""
+    value: str | None = None
+    """A CEL expression: what a `number` becomes; None: the action's `value`."""
+    take: Take = "first"
+    """Of several actions, which one makes a `number`. `first` leaves at once, others when the window ends."""
+    otherwise: float | None = Field(default=0.0, allow_inf_nan=False)
+    """What a `number` is when nothing happens; null: then nothing is learnt."""
     window_s: float = Field(default=600.0, gt=0)
+    late_s: float = Field(default=0.0, ge=0)
+    """An action that comes so much after the window still counts, as a correction."""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The names of the actions."""
+        return (self.action,) if isinstance(self.action, str) else self.action
 
 
 class Source(NamedTuple):

@@ -1,8 +1,13 @@
 """The `kafka` and `joiner` blocks of a job file, and what of the whole file the joiner is given."""
 
+from typing import Annotated, Literal
+
 from pydantic import ConfigDict, Field
 
-from pipelines.schema import Block, ExampleSchema
+from pipelines.schema import SOURCE_PATTERN, Block, ExampleSchema
+
+Rate = Annotated[float, Field(gt=0, le=1)]
+SourceName = Annotated[str, Field(pattern=SOURCE_PATTERN)]
 
 
 class TopicSettings(Block):
@@ -32,13 +37,31 @@ class KafkaSettings(Block):
 class NegativeSettings(Block):
     """Which share of the negatives is kept; positives always are."""
 
-    rate: float = Field(default=1.0, gt=0, le=1)
+    rate: Rate = 1.0
+    by: dict[SourceName, dict[str, Rate]] = Field(default_factory=dict)
+    """Rates by the value of a field (`item.category: {3: 0.5}`); the first that lists its value decides."""
+    max_per_request: int | None = Field(default=None, ge=1)
+    """Of one request no more are kept."""
+
+
+class PoolSettings(Block):
+    """Negatives drawn from the items shown of late, for retrieval models. Of engine `jvm` only."""
+
+    negatives: int = Field(default=4, ge=1, le=256)
+    """Drawn for each positive."""
+    size: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Impressions that each subtask remembers; the more often shown, the more likely drawn."""
+    label: str | None = None
+    """The label whose positives get them; None: the first."""
 
 
 class JoinerSettings(Block):
     """The `joiner` block. Windows stand with their labels, in `schema.labels`."""
 
+    engine: Literal["jvm", "python"] = "python"
+    """`jvm`: the join in Java; `python`: the same rules in Python, slower, for rules of one's own."""
     negatives: NegativeSettings = NegativeSettings()
+    pool: PoolSettings | None = None
     out_of_order_s: float = Field(default=2.0, ge=0, le=900)
     """How far events of one partition may be out of order: the watermark trails by so much."""
     idle_s: float = Field(default=30.0, gt=0)

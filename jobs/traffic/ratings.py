@@ -28,7 +28,7 @@ class RatingVisits:
             raise BadPathError(
                 f"traffic.path: {file.path} has rows with empty fields; every rating needs all four."
             )
-        self._actions = {label.action for label in job.schema_.labels.values()}
+        self._actions = {action for label in job.schema_.labels.values() for action in label.actions}
         self._like_from = LIKE_SHARE * max(table["rating"])
         order = np.argsort(np.array(table["timestamp"]), kind="stable").tolist()
         names = ("user_id", "item_id", "rating", "timestamp")

@@ -70,7 +70,7 @@ class KuaiRandVisits:
         users = read_by_id(files.users, "user_id", self._user)
         self._users = {user_id: {"user_id": user_id, **row} for user_id, row in users.items()}
         self._videos = read_by_id(files.videos, "video_id", self._item)
-        actions = {label.action for label in job.schema_.labels.values()}
+        actions = {action for label in job.schema_.labels.values() for action in label.actions}
         self._feedback = [(column, action) for column, action in FEEDBACK.items() if action in actions]
         self._log = _in_event_order(files)
         self.impressions = len(self._log["time_ms"])

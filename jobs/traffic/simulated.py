@@ -175,7 +175,9 @@ class SimulatedVisits:
         self._rng = np.random.default_rng([traffic.seed, 4, start_ms])
         self._candidates = traffic.candidates
         self._delay_ms = traffic.action_delay_s * 1000 / DELAY_SHAPE
-        self._best = [f"{name}@best" for name, label in job.schema_.labels.items() if label.action == "click"]
+        self._best = [
+            f"{name}@best" for name, label in job.schema_.labels.items() if "click" in label.actions
+        ]
         self._prefix = f"s-{start_ms:x}-"
         self.clock_ms = float(start_ms)
         """When the last visitor came; set it to let visitors be lost, or to start the world elsewhere."""

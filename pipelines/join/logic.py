@@ -28,7 +28,7 @@ class Label(NamedTuple):
 
     name: str
     id: int
-    action: str
+    actions: tuple[str, ...]
     window_ms: int
 
 
@@ -77,12 +77,13 @@ class JoinLogic:
         self._rate = job.joiner.negatives.rate
         self._seed = job.seed
         self._labels = tuple(
-            Label(name, label_id(name), label.action, round(label.window_s * 1000))
+            Label(name, label_id(name), label.actions, round(label.window_s * 1000))
             for name, label in job.schema_.labels.items()
         )
         self._by_action: dict[str, tuple[Label, ...]] = {}
         for label in self._labels:
-            self._by_action[label.action] = (*self._by_action.get(label.action, ()), label)
+            for action in label.actions:
+                self._by_action[action] = (*self._by_action.get(action, ()), label)
         self._longest_ms = max(label.window_ms for label in self._labels)
 
     def on_features(
