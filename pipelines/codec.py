@@ -18,15 +18,15 @@ from pipelines.example_pb2 import Example as ExampleMessage
 from pipelines.example_pb2 import ExampleList as ExampleListMessage
 from pipelines.example_pb2 import Feature
 from pipelines.records import Example, Scalar, Value
-from pipelines.schema import RESERVED_NAMES
+from pipelines.schema import RESERVED_NAMES, RESERVED_PREFIXES
 
-_PREFIXES: Final = ("label:", "mask:", "score:")
 # Tags of fields with a length: number << 3 | 2.
 _FIELD_1, _FIELD_2, _FIELD_3 = b"\x0a", b"\x12", b"\x1a"
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = _FIELD_1, _FIELD_2, _FIELD_3
 _SAMPLED_AWAY: Final = b"\x10"
-_SAMPLED_AWAY_BYTES: Final = 6
-"""At most: the tag and 32 bits."""
+_UNLABELLED: Final = b"\x18"
+_NUMBERS_BYTES: Final = 12
+"""Both at most: a tag and 32 bits each."""
 
 MESSAGE_BYTES: Final = 1 << 20
 """How long a message may get: what every broker takes, and what a trainer can take in at once."""
@@ -37,36 +37,43 @@ feature that reads a key; names of features and labels come on top."""
 
 @dataclass(frozen=True, slots=True)
 class ExampleList:
-    """What became ready together of one request, and how many of its items were not sampled."""
+    """What became ready together of one request, and how many of its items never left, and why."""
 
     examples: tuple[Example, ...]
     sampled_away: int = 0
+    """Not sampled."""
+    unlabelled: int = 0
+    """None of their labels came to a value."""
 
 
 def encode(
-    examples: Iterable[Example], sampled_away: int = 0, limit_bytes: int = MESSAGE_BYTES
+    examples: Iterable[Example],
+    sampled_away: int = 0,
+    unlabelled: int = 0,
+    limit_bytes: int = MESSAGE_BYTES,
 ) -> Iterator[bytes]:
-    """The values of the messages that carry `examples`, in order; `sampled_away` stands in the last.
+    """The values of the messages that carry `examples`, in order; both numbers stand in the last.
 
     As few as it takes for each to keep within `limit_bytes`; an example that is longer has one to itself.
     """
     fields: list[bytes] = []
-    room_bytes = limit_bytes - _SAMPLED_AWAY_BYTES
+    room_bytes = limit_bytes - _NUMBERS_BYTES
     for example in examples:
         field = _field(_FIELD_1, encode_example(example))
         if fields and len(field) > room_bytes:
             yield b"".join(fields)
-            fields, room_bytes = [], limit_bytes - _SAMPLED_AWAY_BYTES
+            fields, room_bytes = [], limit_bytes - _NUMBERS_BYTES
         fields.append(field)
         room_bytes -= len(field)
-    yield b"".join(fields) + (_SAMPLED_AWAY + _varint(sampled_away) if sampled_away else b"")
+    yield b"".join(fields) + _number(_SAMPLED_AWAY, sampled_away) + _number(_UNLABELLED, unlabelled)
 
 
 def decode(data: bytes) -> ExampleList:
     """The reverse of `encode`, but every feature comes back as a list. Raises ValueError when it is none."""
     try:
         message = ExampleListMessage.FromString(data)
-        return ExampleList(tuple(map(decode_example, message.examples)), message.sampled_away)
+        examples = tuple(map(decode_example, message.examples))
+        return ExampleList(examples, message.sampled_away, message.unlabelled)
     except (DecodeError, LookupError, UnicodeDecodeError) as error:
         raise ValueError(f"not a list of examples: {error!r}") from None
 
@@ -80,6 +87,13 @@ def encode_example(example: Example) -> bytes:
         entries["mask:" + name] = _constant("mask:" + name, number)
     for name, number in example.scores.items():
         entries["score:" + name] = _entry("score:" + name, _floats([number]))
+    for name, number in example.was.items():
+        entries["was:" + name] = _constant("was:" + name, number)
+    for name, number in example.otherwise.items():
+        entries["otherwise:" + name] = _constant("otherwise:" + name, number)
+    if example.pool_probability:
+        entries["pool_probability"] = _constant("pool_probability", example.pool_probability)
+        entries["pool_for"] = _entry("pool_for", _strings([example.pool_for]))
     entries["sampling_rate"] = _constant("sampling_rate", example.sampling_rate)
     entries["request_id"] = _entry("request_id", _strings([example.request_id]))
     entries["item_id"] = _entry("item_id", _strings([example.item_id]))
@@ -94,7 +108,7 @@ def decode_example(data: bytes) -> Example:
     """The reverse of `encode_example`. Raises DecodeError, LookupError or UnicodeDecodeError."""
     features = ExampleMessage.FromString(data).features.feature
     values = {name: _values(feature) for name, feature in features.items()}
-    labels, masks, scores = (_with_prefix(values, prefix) for prefix in _PREFIXES)
+    labels, masks, scores, was, otherwise = (_with_prefix(values, prefix) for prefix in RESERVED_PREFIXES)
     return Example(
         request_id=str(values["request_id"][0]),
         item_id=str(values["item_id"][0]),
@@ -107,6 +121,10 @@ def decode_example(data: bytes) -> Example:
         labels=labels,
         masks=masks,
         scores=scores,
+        was=was,
+        otherwise=otherwise,
+        pool_probability=float(values.get("pool_probability", (0.0,))[0]),
+        pool_for=str(values.get("pool_for", ("",))[0]),
     )
 
 
@@ -152,6 +170,10 @@ def _field(tag: bytes, payload: bytes) -> bytes:
     return tag + (_SMALL[length] if length < 0x80 else _varint(length)) + payload
 
 
+def _number(tag: bytes, number: int) -> bytes:
+    return tag + _varint(number) if number else b""
+
+
 def _varint(number: int) -> bytes:
     if number < 0x80:
         return _SMALL[number]
@@ -183,4 +205,4 @@ def _with_prefix(values: Mapping[str, list[Scalar]], prefix: str) -> dict[str, f
 
 
 def _is_ours(name: str) -> bool:
-    return name in RESERVED_NAMES or name.startswith(_PREFIXES)
+    return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES)

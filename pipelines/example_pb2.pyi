@@ -182,8 +182,11 @@ class ExampleList(_message.Message):
 
     EXAMPLES_FIELD_NUMBER: _builtins.int
     SAMPLED_AWAY_FIELD_NUMBER: _builtins.int
+    UNLABELLED_FIELD_NUMBER: _builtins.int
     sampled_away: _builtins.int
     """Items of the request that never left as an example because their negative was not sampled."""
+    unlabelled: _builtins.int
+    """Items of the request that were sampled but never left, since none of their labels came to a value."""
     @_builtins.property
     def examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Each a serialized Example."""
@@ -193,10 +196,11 @@ class ExampleList(_message.Message):
         *,
         examples: _abc.Iterable[_builtins.bytes] | None = ...,
         sampled_away: _builtins.int = ...,
+        unlabelled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "sampled_away", b"sampled_away"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "sampled_away", b"sampled_away", "unlabelled", b"unlabelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

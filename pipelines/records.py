@@ -4,8 +4,9 @@ Whatever is not as `docs/formats.md` says is a `MalformedEvent`, never another e
 outside.
 """
 
+import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import orjson
@@ -21,6 +22,7 @@ INT64_MAX: Final = (1 << 63) - 1
 FLOAT32_MAX: Final = 3.4028234663852886e38
 MAX_ID_CHARACTERS: Final = 512
 """Of `request_id` and `item_id`: both stand in every example, and one of them is the key of messages."""
+_FLOAT32: Final = struct.Struct("<f")
 _NAMES: Final = {int: "an integer", float: "a number", str: "a string", dict: "an object", list: "a list"}
 
 
@@ -76,7 +78,8 @@ class Action:
 class Example:
     """One item of one request, with what is known of its labels. Times in milliseconds since 1970.
 
-    `labels` and `masks` have an entry per label of the schema: a label counts where its mask is 1.
+    `labels` and `masks` have an entry per label of the schema: a label is taught where its mask is 1. How a
+    trainer must read all of it: `docs/labels.md`.
     """
 
     request_id: str
@@ -90,6 +93,19 @@ class Example:
     labels: Mapping[str, float]
     masks: Mapping[str, float]
     scores: Mapping[str, float]
+    was: Mapping[str, float] = field(default_factory=dict)
+    """Labels that an earlier example taught otherwise: that value is taken back."""
+    otherwise: Mapping[str, float] = field(default_factory=dict)
+    """1 for each label of kind number that is taught, though no action is behind it."""
+    pool_probability: float = 0.0
+    """Of a negative drawn from recent items: the share of them that are this item. Else 0."""
+    pool_for: str = ""
+    """Of a drawn negative: the item id of the positive."""
+
+
+def float32(number: float) -> float:
+    """The nearest 32-bit float: what an example holds of a number."""
+    return cast(float, _FLOAT32.unpack(_FLOAT32.pack(number))[0])
 
 
 def decode_request(data: bytes, schema: ExampleSchema) -> Request:

@@ -19,9 +19,15 @@ Take = Literal["first", "last", "max"]
 SOURCE_PATTERN: Final = r"^(user|context|item)\.[^.\s]+$"
 
 RESERVED_NAMES = frozenset(
-    {"request_id", "item_id", "ts", "joined_ts", "action_ts", "action_logged_ts", "sampling_rate"}
+    {
+        *("request_id", "item_id", "ts", "joined_ts", "action_ts", "action_logged_ts", "sampling_rate"),
+        *("pool_probability", "pool_for"),
+    }
 )
 """Features of an example that Freshet writes itself (`docs/formats.md`)."""
+
+RESERVED_PREFIXES: Final = ("label:", "mask:", "score:", "was:", "otherwise:")
+"""How the names of those begin that it writes for each label or score."""
 
 
 class Block(BaseModel):

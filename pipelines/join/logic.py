@@ -1,35 +1,29 @@
 """What happens to a request and its actions: the join itself, without Flink, clock or I/O.
 
-Each (item, label) is resolved exactly once: with 1 as soon as an action of the label has met its request,
-with 0 when the label's window closes without one. Event time decides: an action counts when it is at most one
-window away from its request (before it, too: two clocks wrote them), and a window closes when the watermark
-says that no such action can come any more. So the result does not depend on the order of arrival as long as
-events come within `out_of_order_s`.
+Each (item, label) is settled once: by the action that its label takes, or by the close of the label's window
+without one; a late action may correct the latter. Event time decides (`join.labels`), and a window closes
+when the watermark says that no action of it can come any more. So the result does not depend on the order of
+arrival as long as events come within `out_of_order_s`; only where several actions would do, and the first to
+come is taken, is it that one.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from hashlib import blake2b
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
+from pipelines.join import rules
 from pipelines.join.intake import Arrival
-from pipelines.join.state import Closed, Early, EarlyAction, State, Waiting, label_id
-from pipelines.records import Action, Example, Item, Request, decode_action, extract, parse_request
+from pipelines.join.labels import Fate, Label, Labels, fate
+from pipelines.join.lessons import ExampleWriter, Lesson, at_close
+from pipelines.join.sampling import Sample, Sampler, distinct
+from pipelines.join.state import Closed, Early, EarlyAction, State, Taken, Waiting
+from pipelines.records import Action, Example, Request, decode_action, parse_request
 from pipelines.settings import JoinJob
 
 MAX_EARLY_ACTIONS: Final = 256
 """More actions than that do not wait for one request: its state must stay small, whatever producers do."""
 MAX_EARLY_BYTES: Final = 1 << 20
 """Nor do more when those that wait are longer than that."""
-
-
-class Label(NamedTuple):
-    """A label as the join needs it."""
-
-    name: str
-    id: int
-    actions: tuple[str, ...]
-    window_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +33,7 @@ class Ready:
     request_id: str
     examples: tuple[Example, ...]
     sampled_away: int = 0
+    unlabelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +58,33 @@ class Step:
         """Adds to a count."""
         self.counts[name] = self.counts.get(name, 0) + number
 
+    def give(self, ready: Ready) -> None:
+        """Sends what became ready, if anything did."""
+        if ready.examples or ready.sampled_away or ready.unlabelled:
+            self.output.append(ready)
+            for name, number in (
+                ("examples", len(ready.examples)),
+                ("sampled_away", ready.sampled_away),
+                ("unlabelled", ready.unlabelled),
+            ):
+                if number:
+                    self.count(name, number)
+
     def bury(self, arrival: Arrival, reason: str, detail: str) -> None:
         """Sends a record to the dead letters."""
         self.output.append(DeadLetter(arrival, reason, detail))
-        self.count("orphans" if reason == "orphan" else reason)
+        # A rule's failures are counted where it fails.
+        if reason != "rule":
+            self.count("orphans" if reason == "orphan" else reason)
 
 
 class JoinLogic:
     """The rules. Stateless: the state of the one request at hand comes in and goes out with each step."""
 
     def __init__(self, job: JoinJob) -> None:
-        self._schema = job.schema_
-        self._rate = job.joiner.negatives.rate
-        self._seed = job.seed
-        self._labels = tuple(
-            Label(name, label_id(name), label.actions, round(label.window_s * 1000))
-            for name, label in job.schema_.labels.items()
-        )
-        self._by_action: dict[str, tuple[Label, ...]] = {}
-        for label in self._labels:
-            for action in label.actions:
-                self._by_action[action] = (*self._by_action.get(action, ()), label)
-        self._longest_ms = max(label.window_ms for label in self._labels)
+        self._labels = Labels(job.schema_)
+        self._sampler = Sampler(job.seed, job.joiner.negatives)
+        self._writer = ExampleWriter(job.schema_, self._labels)
 
     def on_features(
         self, state: State | None, request: Request, arrival: Arrival, watermark_ms: int, now_ms: int
@@ -94,17 +94,17 @@ class JoinLogic:
         if isinstance(state, Waiting | Closed):
             step.count("duplicates")
             return step
-        if request.ts_ms + self._longest_ms <= watermark_ms:
+        if request.ts_ms + self._labels.longest_ms <= watermark_ms:
             step.bury(arrival, "late", f"all windows had closed {watermark_ms - request.ts_ms} ms after `ts`")
             return step
         assert arrival.value is not None
         waiting = Waiting(request.ts_ms, request.ts_ms, arrival.value)
         step.state = waiting
-        step.timer_ms = self._next_close(waiting)
-        distinct = len({item.item_id for item in request.items})
-        step.count("impressions", distinct)
-        if distinct < len(request.items):
-            step.count("duplicates", len(request.items) - distinct)
+        step.timer_ms = self._labels.next_ms(waiting)
+        impressions = len(distinct(request))
+        step.count("impressions", impressions)
+        if impressions < len(request.items):
+            step.count("duplicates", len(request.items) - impressions)
         if isinstance(state, Early):
             for early in state.actions:
                 self._react(step, request, decode_action(early.value), _arrival(early), now_ms)
@@ -120,14 +120,14 @@ class JoinLogic:
     ) -> Step:
         """An action has come."""
         step = Step(state)
-        labels = self._by_action.get(action.action)
-        if labels is None:
+        uses = self._labels.of(action.action)
+        if uses is None:
             step.count("unused")
         elif isinstance(state, Waiting):
             request = parse_request(state.value)
             self._react(step, request, action, arrival, now_ms)
         elif isinstance(state, Closed):
-            if any((action.item_id, label.id) in state.positives for label in labels):
+            if any((action.item_id, label.id) in state.taken for label in uses.labels):
                 step.count("duplicates")
             else:
                 step.bury(arrival, "late", "every window of its request had closed")
@@ -149,34 +149,61 @@ class JoinLogic:
         return step
 
     def _react(self, step: Step, request: Request, action: Action, arrival: Arrival, now_ms: int) -> None:
-        state = step.state
+        state, uses = step.state, self._labels.of(action.action)
         assert isinstance(state, Waiting)
-        position = _position(request, action.item_id)
-        if position is None:
+        position = distinct(request).get(action.item_id)
+        if uses is None:
+            step.count("unused")
+        elif position is None:
             step.bury(arrival, "orphan", f"its request has no item {action.item_id[:80]!r}")
-            return
-        labels = self._by_action[action.action]
-        resolved = [label for label in labels if self._takes(state, position, action, label)]
-        if resolved:
-            positives = state.positives | {(position, label.id) for label in resolved}
-            step.state = Waiting(state.ts_ms, state.closed_through_ms, state.value, positives)
-            example = self._example(
-                request, request.items[position], resolved, 1.0, now_ms, action.ts_ms, arrival.logged_ts_ms
-            )
-            step.output.append(Ready(request.request_id, (example,)))
-            step.count("examples")
-            step.count("positives")
-        elif any((position, label.id) in state.positives for label in labels):
-            step.count("duplicates")
-        elif action.ts_ms < state.ts_ms:
-            step.bury(arrival, "orphan", f"{state.ts_ms - action.ts_ms} ms before its request")
+        elif abs(action.ts_ms - state.ts_ms) > uses.reach_ms:
+            _refuse(step, state, position, uses.labels, action, arrival)
         else:
-            step.bury(arrival, "late", f"{action.ts_ms - state.ts_ms} ms after its request, after its window")
+            reading = rules.read(uses.labels, request, request.items[position], action)
+            if reading.failures:
+                step.count("rule_errors", len(reading.failures))
+            asked = (*reading.values, *reading.failures)
+            if not asked:
+                step.count("unused")
+                return
+            offers = {
+                label: Taken(False, value, action.ts_ms, arrival.logged_ts_ms)
+                for label, value in reading.values.items()
+            }
+            if not self._take(step, state, request, position, offers, now_ms):
+                _refuse(step, state, position, asked, action, arrival, reading.failure)
 
-    def _takes(self, state: Waiting, position: int, action: Action, label: Label) -> bool:
-        is_open = state.closed_through_ms < state.ts_ms + label.window_ms
-        is_near = abs(action.ts_ms - state.ts_ms) <= label.window_ms
-        return is_open and is_near and (position, label.id) not in state.positives
+    def _take(
+        self,
+        step: Step,
+        state: Waiting,
+        request: Request,
+        position: int,
+        offers: Mapping[Label, Taken],
+        now_ms: int,
+    ) -> bool:
+        """Offers an action to the labels of an item; whether any takes it."""
+        sample, lesson = self._sampler.of(request), Lesson(position)
+        waits: dict[tuple[int, int], Taken] = {}
+        for label, offer in offers.items():
+            what = fate(label, state, state.taken.get((position, label.id)), offer)
+            if what is Fate.LEAVES:
+                was = label.otherwise if label.is_closed(state) and sample.is_kept(position) else None
+                lesson.teach(label, offer, was)
+            elif what is Fate.WAITS:
+                waits[position, label.id] = offer
+        if not lesson.taken and not waits:
+            return False
+        after = lesson.after(replace(state, taken={**state.taken, **waits}))
+        # What it took the place of has come for nothing.
+        if len(after.taken) < len(state.taken) + len(waits) + len(lesson.taken):
+            step.count("duplicates")
+        step.state = after
+        if lesson.taken:
+            example = self._writer.write(lesson, request, state, sample.rate(position), now_ms)
+            step.count(lesson.kind)
+            step.give(Ready(request.request_id, (example,)))
+        return True
 
     def _keep(self, step: Step, state: Early | None, action: Action, arrival: Arrival) -> None:
         """Lets an action wait for its request."""
@@ -207,88 +234,79 @@ class JoinLogic:
         step.timer_ms = min((at for at in expiries if at > timestamp_ms), default=None)
 
     def _close(self, step: Step, state: Waiting, timestamp_ms: int, now_ms: int) -> None:
-        through_ms, since_ms = timestamp_ms - state.ts_ms, state.closed_through_ms - state.ts_ms
-        closing = [label for label in self._labels if since_ms < label.window_ms <= through_ms]
-        if not closing:
+        is_last = state.ts_ms + self._labels.longest_ms <= timestamp_ms
+        moments = tuple(self._labels.moments(state, timestamp_ms))
+        if not moments and not is_last:
             return
         request = parse_request(state.value)
-        closed = Waiting(state.ts_ms, timestamp_ms, state.value, state.positives)
-        is_last = self._longest_ms <= through_ms
-        examples = tuple(self._negatives(request, state, closing, now_ms))
-        sampled_away = sum(1 for _ in self._never_left(request, state)) if is_last else 0
-        if examples or sampled_away:
-            step.output.append(Ready(request.request_id, examples, sampled_away))
-            step.count("examples", len(examples))
-            step.count("negatives", len(examples))
-            step.count("sampled_away", sampled_away)
+        sample = self._sampler.of(request)
+        examples: list[Example] = []
+        for moment_ms in moments:
+            state = replace(state, closed_through_ms=state.ts_ms + moment_ms)
+            for lesson in self._lessons(state, request, sample):
+                examples.append(
+                    self._writer.write(lesson, request, state, sample.rate(lesson.position), now_ms)
+                )
+                step.count(lesson.kind)
+                state = lesson.after(state)
+        step.state = state
+        sampled_away, unlabelled = self._never_left(state, request, sample) if is_last else (0, 0)
+        step.give(Ready(request.request_id, tuple(examples), sampled_away, unlabelled))
         if is_last:
-            ids = [item.item_id for item in request.items]
-            step.state = Closed(state.ts_ms, frozenset((ids[item], label) for item, label in state.positives))
-            step.timer_ms = self._forget_ms(step.state)
+            self._end(step, state, request)
         else:
-            step.state = closed
-            step.timer_ms = self._next_close(closed)
+            step.timer_ms = self._labels.next_ms(state)
 
-    def _negatives(
-        self, request: Request, state: Waiting, closing: list[Label], now_ms: int
-    ) -> Iterator[Example]:
-        for position, item in _distinct(request):
-            labels = [label for label in closing if (position, label.id) not in state.positives]
-            if labels and self._is_kept(request.request_id, item.item_id):
-                yield self._example(request, item, labels, 0.0, now_ms, 0, 0)
+    def _lessons(self, state: Waiting, request: Request, sample: Sample) -> Iterator[Lesson]:
+        """What the moment that `state` has come to teaches of all items."""
+        closing = self._labels.closing_at(state.closed_through_ms - state.ts_ms)
+        for position in distinct(request).values() if closing else ():
+            yield from at_close(closing, state, position, is_kept=sample.is_kept(position))
 
-    def _never_left(self, request: Request, state: Waiting) -> Iterator[str]:
-        left = {position for position, _ in state.positives}
-        for position, item in _distinct(request):
-            if position not in left and not self._is_kept(request.request_id, item.item_id):
-                yield item.item_id
+    def _never_left(self, state: Waiting, request: Request, sample: Sample) -> tuple[int, int]:
+        """Items of which no example came: those not sampled, those of no known label."""
+        left = {position for (position, _), taken in state.taken.items() if taken.has_left}
+        rest = [position for position in distinct(request).values() if position not in left]
+        sampled_away = sum(not sample.is_kept(position) for position in rest)
+        is_silent = all(label.otherwise is None for label in self._labels.all)
+        return sampled_away, len(rest) - sampled_away if is_silent else 0
 
-    def _is_kept(self, request_id: str, item_id: str) -> bool:
-        """Whether a negative of this item is sampled: the same answer in every run with the same seed."""
-        if self._rate >= 1.0:
-            return True
-        digest = blake2b(f"{self._seed}\0{request_id}\0{item_id}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "little") < self._rate * 2**64
-
-    def _example(
-        self,
-        request: Request,
-        item: Item,
-        resolved: Iterable[Label],
-        value: float,
-        now_ms: int,
-        action_ts_ms: int,
-        action_logged_ts_ms: int,
-    ) -> Example:
-        labels = {label.name: 0.0 for label in self._labels}
-        masks = dict(labels)
-        for label in resolved:
-            labels[label.name] = value
-            masks[label.name] = 1.0
-        return Example(
-            request_id=request.request_id,
-            item_id=item.item_id,
-            ts_ms=request.ts_ms,
-            joined_ts_ms=now_ms,
-            action_ts_ms=action_ts_ms,
-            action_logged_ts_ms=action_logged_ts_ms,
-            sampling_rate=self._rate,
-            features=extract(self._schema, request.user, request.context, item.values),
-            labels=labels,
-            masks=masks,
-            scores=item.scores,
+    def _end(self, step: Step, state: Waiting, request: Request) -> None:
+        """Of a request whose last label has ended, only what it has taken is remembered."""
+        ids = [item.item_id for item in request.items]
+        taken = frozenset(
+            (ids[position], label) for (position, label), taken in state.taken.items() if taken.has_left
         )
-
-    def _next_close(self, state: Waiting) -> int:
-        since_ms = state.closed_through_ms - state.ts_ms
-        return state.ts_ms + min(label.window_ms for label in self._labels if label.window_ms > since_ms)
+        step.state = Closed(state.ts_ms, taken)
+        step.timer_ms = self._forget_ms(step.state)
 
     def _expiry(self, action: Action) -> int:
-        return action.ts_ms + max(label.window_ms for label in self._by_action[action.action])
+        uses = self._labels.of(action.action)
+        return action.ts_ms + (uses.reach_ms if uses else self._labels.longest_ms)
 
     def _forget_ms(self, state: Closed) -> int:
-        # From then on, an action that happened within a window is late whatever is known of its request.
-        return state.ts_ms + 2 * self._longest_ms
+        # From then on, an action that happened within reach is late whatever is known of its request.
+        return state.ts_ms + 2 * self._labels.longest_ms
+
+
+def _refuse(
+    step: Step,
+    state: Waiting,
+    position: int,
+    labels: Iterable[Label],
+    action: Action,
+    arrival: Arrival,
+    failure: str | None = None,
+) -> None:
+    """An action that none of the labels it asked has taken; `failure` of a rule, if one failed."""
+    if any((position, label.id) in state.taken for label in labels):
+        step.count("duplicates")
+    elif failure is not None:
+        step.bury(arrival, "rule", failure)
+    elif action.ts_ms < state.ts_ms:
+        step.bury(arrival, "orphan", f"{state.ts_ms - action.ts_ms} ms before its request")
+    else:
+        step.bury(arrival, "late", f"{action.ts_ms - state.ts_ms} ms after its request, after its window")
 
 
 def _arrival(early: EarlyAction) -> Arrival:
@@ -297,16 +315,3 @@ def _arrival(early: EarlyAction) -> Arrival:
 
 def _size_bytes(early: EarlyAction) -> int:
     return len(early.key or b"") + len(early.value)
-
-
-def _position(request: Request, item_id: str) -> int | None:
-    return next((at for at, item in enumerate(request.items) if item.item_id == item_id), None)
-
-
-def _distinct(request: Request) -> Iterator[tuple[int, Item]]:
-    """The items with their positions; of those that repeat an id, the first."""
-    seen: set[str] = set()
-    for position, item in enumerate(request.items):
-        if item.item_id not in seen:
-            seen.add(item.item_id)
-            yield position, item

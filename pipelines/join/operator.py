@@ -21,14 +21,21 @@ COUNTS: Final = (
     "examples",
     "positives",
     "negatives",
+    "corrections",
+    "pooled",
     "sampled_away",
+    "unlabelled",
     "duplicates",
     "orphans",
     "malformed",
     "late",
     "unused",
+    "rule_errors",
 )
 """What `freshet_joiner_…` metrics count; `malformed` are all events that could not be taken in."""
+
+END_OF_INPUT_MS: Final = (1 << 63) - 1
+"""The watermark that Flink sends after the last event of a bounded input."""
 
 _BYTES: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
 
@@ -85,6 +92,9 @@ class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
 
     def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
         """Event time has reached a timer of the current key."""
+        # When a bounded input ends, timers fire whose time has not come: what waits goes on waiting.
+        if context.timer_service().current_watermark() == END_OF_INPUT_MS:
+            return
         before = self._read()
         step = self._logic.on_timer(before, timestamp, time.time_ns() // 1_000_000)
         yield from self._apply(before, step, context)
@@ -111,5 +121,5 @@ class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
 
     def _ready(self, ready: Ready) -> Iterator[Row]:
         key = ready.request_id.encode()
-        for value in encode(ready.examples, ready.sampled_away, self._message_bytes):
+        for value in encode(ready.examples, ready.sampled_away, ready.unlabelled, self._message_bytes):
             yield Row(key, value, None, None, None, None, None)

@@ -32,10 +32,12 @@ JOB = {
 
 @pytest.fixture(scope="session")
 def make_job():
-    """`make_job(rate=…)`: the job of these tests with another sampling rate."""
+    """`make_job(rate, labels, **joiner)`: the job of these tests with another rate, labels, joiner block."""
 
-    def make(rate: float = 0.5) -> JoinJob:
-        return JoinJob.model_validate({**JOB, "joiner": {**JOB["joiner"], "negatives": {"rate": rate}}})
+    def make(rate: float = 0.5, labels: dict[str, Any] | None = None, **joiner: Any) -> JoinJob:
+        schema = {**JOB["schema"], "labels": labels or JOB["schema"]["labels"]}
+        joiner = {**JOB["joiner"], "negatives": {"rate": rate}, **joiner}
+        return JoinJob.model_validate({**JOB, "schema": schema, "joiner": joiner})
 
     return make
 

@@ -1,5 +1,6 @@
 """Examples keep their bytes, and TensorFlow reads them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "examples_v1.bin"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 INT64 = st.integers(-INT64_MAX - 1, INT64_MAX)
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+SHARE = st.floats(2**-20, 1, width=32)
 BY_LABEL = st.dictionaries(TEXT, FLOAT32, max_size=3)
 VALUES = st.one_of(
     st.lists(INT64, min_size=1, max_size=4),
     st.lists(FLOAT32, min_size=1, max_size=4),
     st.lists(TEXT, min_size=1, max_size=4),
 )
-NAMES = TEXT.filter(lambda name: ":" not in name and not name.endswith(("ts", "_id", "rate")))
+NAMES = TEXT.filter(
+    lambda name: ":" not in name and not name.endswith(("ts", "_id", "rate", "probability", "_for"))
+)
 EXAMPLES = st.builds(
     Example,
     request_id=TEXT,
@@ -35,7 +39,12 @@ EXAMPLES = st.builds(
     labels=BY_LABEL,
     masks=BY_LABEL,
     scores=BY_LABEL,
+    was=BY_LABEL,
+    otherwise=BY_LABEL,
 )
+DRAWN = st.builds(lambda one, p, item: replace(one, pool_probability=p, pool_for=item), EXAMPLES, SHARE, TEXT)
+EXAMPLES_OF_ALL_KINDS = EXAMPLES | DRAWN
+UINT32 = st.integers(0, (1 << 32) - 1)
 
 
 def example(**changes) -> Example:
@@ -55,32 +64,36 @@ def example(**changes) -> Example:
     return Example(**(fields | changes))
 
 
-def encode_one(examples, sampled_away=0) -> bytes:
-    (message,) = encode(examples, sampled_away)
+def encode_one(examples, *numbers) -> bytes:
+    (message,) = encode(examples, *numbers)
     return message
 
 
-@given(st.lists(EXAMPLES, max_size=3), st.integers(0, (1 << 32) - 1))
-def test_what_is_written_is_read(examples, sampled_away):
-    assert decode(encode_one(examples, sampled_away)) == ExampleList(tuple(examples), sampled_away)
+@given(st.lists(EXAMPLES_OF_ALL_KINDS, max_size=3), UINT32, UINT32)
+def test_what_is_written_is_read(examples, sampled_away, unlabelled):
+    message = encode_one(examples, sampled_away, unlabelled)
+    assert decode(message) == ExampleList(tuple(examples), sampled_away, unlabelled)
 
 
-@given(st.lists(EXAMPLES, max_size=3), st.integers(0, (1 << 32) - 1))
-def test_the_bytes_are_those_that_protobuf_writes(examples, sampled_away):
-    message = ExampleListMessage.FromString(encode_one(examples, sampled_away))
+@given(st.lists(EXAMPLES_OF_ALL_KINDS, max_size=3), UINT32, UINT32)
+def test_the_bytes_are_those_that_protobuf_writes(examples, sampled_away, unlabelled):
+    message = ExampleListMessage.FromString(encode_one(examples, sampled_away, unlabelled))
     assert len(message.examples) == len(examples)
-    assert message.SerializeToString() == encode_one(examples, sampled_away)
+    assert message.SerializeToString() == encode_one(examples, sampled_away, unlabelled)
     for data in message.examples:
         assert len(ExampleMessage.FromString(data).SerializeToString()) == len(data)
 
 
-@given(st.lists(EXAMPLES, max_size=8), st.integers(0, (1 << 32) - 1), st.integers(6, 2000))
-def test_messages_keep_within_their_limit_and_together_are_the_one_without(examples, sampled_away, limit):
-    messages = list(encode(examples, sampled_away, limit))
-    assert b"".join(messages) == encode_one(examples, sampled_away)
+@given(st.lists(EXAMPLES, max_size=8), UINT32, UINT32, st.integers(12, 2000))
+def test_messages_keep_within_their_limit_and_together_are_the_one_without(
+    examples, sampled_away, unlabelled, limit
+):
+    messages = list(encode(examples, sampled_away, unlabelled, limit))
+    assert b"".join(messages) == encode_one(examples, sampled_away, unlabelled)
     lists = [decode(message) for message in messages]
     assert all(len(m) <= limit or len(one.examples) == 1 for m, one in zip(messages, lists, strict=True))
     assert [one.sampled_away for one in lists] == [0] * (len(lists) - 1) + [sampled_away]
+    assert [one.unlabelled for one in lists] == [0] * (len(lists) - 1) + [unlabelled]
 
 
 def test_bytes_of_version_1_stay_as_they_are():

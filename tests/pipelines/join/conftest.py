@@ -1,26 +1,57 @@
 """Flink in a few lines: keyed state as bytes, event-time timers, a watermark."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import orjson
 import pytest
 
 from pipelines.join import state as states
 from pipelines.join.intake import Arrival, Intake
-from pipelines.join.logic import DeadLetter, JoinLogic, Ready
-from pipelines.records import Action
+from pipelines.join.logic import DeadLetter, JoinLogic, Ready, Step
+from pipelines.records import Action, Request
 from pipelines.settings import JoinJob
 
 FOREVER_MS = 1 << 60
 NOW_MS = 1_764_000_000_000
 
 
+class Engine(Protocol):
+    """What runs the rules: `JoinLogic` itself, or whatever has to be equal to it."""
+
+    def on_features(
+        self,
+        state: states.State | None,
+        request: Request,
+        arrival: Arrival,
+        watermark_ms: int,
+        now_ms: int,
+    ) -> Step: ...
+
+    def on_action(
+        self,
+        state: states.State | None,
+        action: Action,
+        arrival: Arrival,
+        watermark_ms: Callable[[], int],
+        now_ms: int,
+    ) -> Step: ...
+
+    def on_timer(self, state: states.State | None, timestamp_ms: int, now_ms: int) -> Step: ...
+
+
+ENGINES: dict[str, Callable[[JoinJob], Engine]] = {"python": JoinLogic}
+"""By name: every test of the rules runs on each."""
+
+
 @dataclass
 class Cluster:
-    """Runs the logic on records, one after the other. Nothing outlives a step but bytes."""
+    """Runs an engine on records, one after the other. Nothing outlives a step but bytes."""
 
     job: JoinJob
+    engine: Callable[[JoinJob], Engine] = JoinLogic
     watermark_ms: int = -(1 << 60)
     state: dict[str, bytes] = field(default_factory=dict)
     timers: set[tuple[int, str]] = field(default_factory=set)
@@ -30,7 +61,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.intake = Intake(self.job)
-        self.logic = JoinLogic(self.job)
+        self.logic = self.engine(self.job)
 
     def send(self, value: bytes, *, is_action: bool = False) -> None:
         """A record arrives; its Kafka timestamp is that of its event."""
@@ -80,6 +111,10 @@ class Cluster:
             if mask
         )
 
+    @property
+    def unlabelled(self) -> int:
+        return sum(ready.unlabelled for ready in self.output if isinstance(ready, Ready))
+
     def _read(self, key: str):
         data = self.state.get(key)
         return None if data is None else states.decode(data)
@@ -95,10 +130,16 @@ class Cluster:
         self.counts.update(step.counts)
 
 
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request) -> Callable[[JoinJob], Engine]:
+    """`engine(job)`: what runs the rules of a job."""
+    return ENGINES[request.param]
+
+
 @pytest.fixture(scope="session")
-def make_cluster(make_job):
-    """`make_cluster(rate=…)`: a cluster of one, without data."""
-    return lambda rate=1.0: Cluster(make_job(rate))
+def make_cluster(make_job, engine):
+    """`make_cluster(rate, labels, **joiner)`: a cluster of one, without data."""
+    return lambda rate=1.0, *more, **joiner: Cluster(make_job(rate, *more, **joiner), engine)
 
 
 @pytest.fixture

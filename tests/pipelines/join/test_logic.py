@@ -1,6 +1,7 @@
 """The rules of the join, one promise at a time. Windows: click_soon 3 s, click 10 s, buy 20 s."""
 
 from pipelines.join.logic import MAX_EARLY_ACTIONS, MAX_EARLY_BYTES
+from pipelines.records import float32
 
 
 def masks(example):
@@ -224,9 +225,9 @@ def test_a_positive_is_never_sampled_away_but_its_negatives_are_sampled(
         cluster.send(features_event(f"r{request}", items=range(4)))
         cluster.send(action_event(f"r{request}", item_id=0), is_action=True)
     cluster.finish()
-    positives = [example for example in cluster.examples if example.labels["click"]]
+    positives = [example for example in cluster.examples if example.labels["click"] * example.masks["click"]]
     assert len(positives) == 50
-    assert all(example.sampling_rate == 0.01 for example in positives)
+    assert all(example.sampling_rate == float32(0.01) for example in positives)
     assert len(cluster.examples) < 60
     items = {(example.request_id, example.item_id) for example in cluster.examples}
     assert len(items) + cluster.sampled_away == 200
