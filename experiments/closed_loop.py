@@ -91,7 +91,20 @@ class ClosedLoop:
         """One step with labels `float32[n, labels]`; the predictions from before it."""
         n = len(labels)
         none = np.zeros(n, np.int64)
-        examples = Examples({}, labels, np.ones_like(labels), sampling_rates, {}, none, none, none, none)
+        examples = Examples(
+            {},
+            labels,
+            masks=np.ones_like(labels),
+            was=np.full_like(labels, np.nan),
+            otherwise=np.float32(1) - labels,
+            sampling_rates=sampling_rates,
+            pool_probabilities=np.zeros(n, np.float32),
+            scores={},
+            ts_ms=none,
+            joined_ts_ms=none,
+            action_ts_ms=none,
+            action_logged_ts_ms=none,
+        )
         rows = self.live.rows(lookup.ids)
         learnt = self.network.learn(lookup, rows, self.live.dense, examples, self._steps)
         for name, (ids, gradients) in learnt.tables.items():

@@ -16,7 +16,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 def photograph(page: Page, url: str, path: Path, after_s: float) -> None:
     """Waits until the run is so old, and its AUC stands beside the frozen model's."""
     page.goto(url)
-    page.wait_for_selector("#big-auc b", timeout=(after_s + 60) * 1000)
+    page.wait_for_selector("#big-quality b", timeout=(after_s + 60) * 1000)
     while age_s(page.inner_text("[data-part=traffic] td:nth-child(3)")) < after_s:
         time.sleep(0.5)
     page.screenshot(path=path)

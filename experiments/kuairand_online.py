@@ -18,7 +18,7 @@ from jobs.spec import Job
 from jobs.traffic.paths import find_files
 from jobs.traffic.replay import KuaiRandVisits
 from jobs.traffic.visits import Visit
-from model.quality import measure
+from model.quality import Sightings, measure
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,9 +48,9 @@ def run(job: Job, visits: Sequence[Visit], delay: int, score_from: float) -> dic
         columns.append(np.stack([labels[:, 0], served, fresh, kept]))
         seen += len(labels)
     truth, served, fresh, kept = np.concatenate(columns, axis=1)[:, int(score_from * total) :].astype(float)
-    rates = np.ones(len(truth))
+    ones = np.ones(len(truth))
     of = {"served": served, "fresh": fresh, "frozen": kept}
-    qualities = {name: measure(truth, scores, rates) for name, scores in of.items()}
+    qualities = {name: measure(Sightings(truth, scores, ones)) for name, scores in of.items()}
     return {
         **{name: round(quality.auc or 0, 4) for name, quality in qualities.items()},
         "log_loss": round(qualities["served"].log_loss or 0, 4),

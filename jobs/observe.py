@@ -16,6 +16,7 @@ from jobs import alarms
 from jobs.counters import Counters
 from jobs.scrape import Scraper, read_json, read_samples, total
 from jobs.spec import Job
+from pipelines.schema import LabelKind
 
 JOINS: Final = {
     "matched": "positives",
@@ -29,7 +30,7 @@ JOINS: Final = {
 }
 """Outcomes of the join, and the counter `freshet_joiner_…` of each."""
 STAGES: Final = ("asked", "actions", "joined", "learnt", "published", "served")
-AUC_OF: Final = {"online": "served", "frozen": "frozen", "best": "best"}
+SCORES: Final = {"online": "served", "frozen": "frozen", "best": "best"}
 _COUNTERS: Final = {
     "asked": "freshet_traffic_impressions_total",
     "actions": "freshet_traffic_actions_total",
@@ -63,7 +64,9 @@ class Observation:
     freshness_p99_ms: float | None
     """Of the last minute; of several replicas the worst."""
     auc: dict[str, float | None]
-    """Of the first label: `online` (as served), `frozen`, `best`."""
+    """Of the first label: `online` (as served), `frozen`, `best`; empty when it is a number."""
+    rmse: dict[str, float | None]
+    """The same when it is a number, else empty."""
     events_per_s: dict[str, float | None]
     """By stage (`STAGES`); `asked` and `served` count items, `published` rows."""
     lag_s: dict[str, float | None]
@@ -130,7 +133,8 @@ class Observer:
             at=at,
             freshness_p50_ms=_worst(r.get("p50_ms") for r in recent),
             freshness_p99_ms=freshness_p99_ms,
-            auc=self._auc(samples),
+            auc=self._quality(samples, "binary", "freshet_trainer_auc"),
+            rmse=self._quality(samples, "number", "freshet_trainer_rmse"),
             events_per_s={stage: self._counters.rate(stage) for stage in STAGES},
             lag_s=lag_s,
             joins={name: int(self._counters.total(f"join:{name}") or 0) for name in JOINS},
@@ -165,14 +169,18 @@ class Observer:
         if found:
             self._flink_job = str(max(found, key=lambda job: job.get("start-time", 0))["jid"])
 
-    def _auc(self, samples: Mapping[str, list[Sample]]) -> dict[str, float | None]:
-        label = next(iter(self._job.schema_.labels))
+    def _quality(
+        self, samples: Mapping[str, list[Sample]], kind: LabelKind, metric: str
+    ) -> dict[str, float | None]:
+        label, settings = next(iter(self._job.schema_.labels.items()))
+        if settings.kind != kind:
+            return {}
         told = [s for name, found in samples.items() if name.startswith("trainer-") for s in found]
-        values: dict[str, list[float]] = {of: [] for of in AUC_OF}
+        values: dict[str, list[float]] = {of: [] for of in SCORES}
         for sample in told:
-            for of, source in AUC_OF.items():
+            for of, source in SCORES.items():
                 labels = {"label": label, "of": source}
-                if sample.name == "freshet_trainer_auc" and sample.labels == labels:
+                if sample.name == metric and sample.labels == labels:
                     values[of].append(sample.value)
         return {of: sum(each) / len(each) if each else None for of, each in values.items()}
 

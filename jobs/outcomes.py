@@ -27,7 +27,8 @@ class Outcomes:
     joined_ms: list[int] = field(default_factory=list)
     sampling_rates: list[float] = field(default_factory=list)
     columns: dict[str, list[float]] = field(default_factory=dict)
-    """`label:NAME`, `mask:NAME`, `score:NAME`, `score:NAME@frozen`, `score:NAME@best`; NaN where absent."""
+    """`label:NAME`, `mask:…`, `was:…`, `otherwise:…`, `score:…`, `score:NAME@frozen`, `score:NAME@best`; NaN
+    where absent."""
     sampled_away: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
@@ -40,7 +41,7 @@ class Outcomes:
 
 def column_names(labels: Iterable[str]) -> list[str]:
     """The columns that are read for these labels."""
-    kinds = ("label:{}", "mask:{}", "score:{}", "score:{}@frozen", "score:{}@best")
+    kinds = ("label:{}", "mask:{}", "was:{}", "otherwise:{}", "score:{}", "score:{}@frozen", "score:{}@best")
     return [kind.format(label) for label in labels for kind in kinds]
 
 

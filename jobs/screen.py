@@ -64,10 +64,11 @@ class Screen:
 
     def _tell_line(self, observation: Observation, progress: dict[str, Any]) -> None:
         if self._is_json:
-            auc = {f"auc_{of}": value for of, value in observation.auc.items()}
+            quality = {f"auc_{of}": value for of, value in observation.auc.items()}
+            quality |= {f"rmse_{of}": value for of, value in observation.rmse.items()}
             freshness = {"freshness_p99_ms": observation.freshness_p99_ms}
             self._event(
-                "progress", {**progress, **auc, **freshness, "events_per_s": observation.events_per_s}
+                "progress", {**progress, **quality, **freshness, "events_per_s": observation.events_per_s}
             )
         else:
             self._console.print(live_line(observation, progress))
@@ -88,16 +89,16 @@ class Screen:
 
 def live_line(observation: Observation, progress: dict[str, Any]) -> str:
     """The state of the run on one line."""
-    auc = observation.auc
+    quality = observation.auc or observation.rmse
     parts = [
         _progress(progress),
         _told("fresh p99", observation.freshness_p99_ms, "{:,.0f} ms"),
         _told("joined", observation.events_per_s.get("joined"), "{:,.0f}/s"),
         _told("late", observation.joins.get("late"), "{:,}"),
         _told("dead", sum(observation.joins.get(name, 0) for name in ("malformed", "orphan")), "{:,}"),
-        _told("AUC", auc.get("online"), "{:.3f}"),
-        _told("frozen", auc.get("frozen"), "{:.3f}"),
-        _told("best", auc.get("best"), "{:.3f}"),
+        _told("AUC" if observation.auc else "RMSE", quality.get("online"), "{:.3f}"),
+        _told("frozen", quality.get("frozen"), "{:.3f}"),
+        _told("best", quality.get("best"), "{:.3f}"),
     ]
     return "  ".join(part for part in parts if part)
 

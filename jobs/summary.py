@@ -9,7 +9,9 @@ count. That half is also what a replay's frozen model, frozen after the first ha
 """
 
 import time
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ from jobs.http import ask
 from jobs.outcomes import Outcomes, read_outcomes
 from jobs.spec import Job
 from jobs.topics import read_topic
-from model.quality import Quality, measure
+from model.quality import Quality, measure, sightings
+from pipelines.schema import LabelKind
 
 STATUS_TIMEOUT_S = 5.0
 
@@ -48,7 +51,9 @@ def summarize(job: Job, run_dir: Path) -> dict[str, Any]:
     read_requests(read_topic(job, topics.features), dead_requests, job, inputs)
     read_actions(read_topic(job, topics.actions), dead_actions, job, inputs)
     outcomes = read_outcomes(read_topic(job, topics.examples), labels)
-    qualities = {label: label_quality(inputs, outcomes, label) for label in labels}
+    qualities = {
+        name: label_quality(inputs, outcomes, name, label.kind) for name, label in job.schema_.labels.items()
+    }
     accounting = account_impressions(inputs, outcomes, dead_requests, job)
     accounting["actions"] = account_actions(inputs, outcomes, dead_actions, job)
     return {
@@ -68,11 +73,12 @@ def headline(qualities: dict[str, Quality]) -> dict[str, float | None]:
     return {
         **{f"auc_{of}": quality.auc for of, quality in qualities.items()},
         **{f"log_loss_{of}": quality.log_loss for of, quality in qualities.items()},
+        **{f"rmse_{of}": quality.rmse for of, quality in qualities.items()},
         "calibration_online": qualities["online"].calibration,
     }
 
 
-def label_quality(inputs: Inputs, outcomes: Outcomes, label: str) -> dict[str, Quality]:
+def label_quality(inputs: Inputs, outcomes: Outcomes, label: str, kind: LabelKind) -> dict[str, Quality]:
     """The quality of the scores `online`, `frozen` and `best`, on the same examples of the last half."""
     columns = {
         "online": outcomes.column(f"score:{label}"),
@@ -83,8 +89,11 @@ def label_quality(inputs: Inputs, outcomes: Outcomes, label: str) -> dict[str, Q
     for scores in columns.values():
         both = chosen & ~np.isnan(scores)
         chosen = both if both.any() else chosen
-    truth, rates = outcomes.column(f"label:{label}"), np.array(outcomes.sampling_rates)
-    return {of: measure(truth[chosen], scores[chosen], rates[chosen]) for of, scores in columns.items()}
+    truth, rates = outcomes.column(f"label:{label}")[chosen], np.array(outcomes.sampling_rates)[chosen]
+    otherwise = outcomes.column(f"otherwise:{label}")[chosen] if kind == "number" else truth <= 0
+    was = outcomes.column(f"was:{label}")[chosen]
+    seen = {of: sightings(truth, scores[chosen], otherwise, was, rates)[0] for of, scores in columns.items()}
+    return {of: measure(each, kind) for of, each in seen.items()}
 
 
 def last_half(inputs: Inputs, outcomes: Outcomes) -> npt.NDArray[np.bool_]:
@@ -147,11 +156,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
 def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     accounting = summary["accounting"]
     return [
-        ("AUC of the served scores, last half", _number(summary["auc_online"], ".4f")),
-        ("AUC of the frozen model", _number(summary["auc_frozen"], ".4f")),
-        ("AUC of the best possible scores", _number(summary["auc_best"], ".4f")),
-        ("log loss of the served scores", _number(summary["log_loss_online"], ".4f")),
-        ("predicted / actual positives", _number(summary["calibration_online"], ".3f")),
+        *chain.from_iterable(_qualities(name, by) for name, by in summary["labels"].items()),
         (
             "freshness p50, p99",
             ", ".join(_number(summary[f"freshness_{p}_ms"], ",.0f", " ms") for p in ("p50", "p99")),
@@ -162,6 +167,17 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("in = out + sampled + dead + waiting", _sum_of(accounting)),
     ]
+
+
+def _qualities(label: str, by: Mapping[str, Mapping[str, float | None]]) -> Iterator[tuple[str, str]]:
+    """Of the last half: which numbers are known of a label says its kind."""
+    online = by["online"]
+    name, title, form = ("auc", "AUC", ".4f") if online["rmse"] is None else ("rmse", "RMSE", ".4g")
+    three = ", ".join(_number(by[of][name], form) for of in ("online", "frozen", "best"))
+    yield f"{label}: {title} as served, of the frozen model, best possible", three
+    if name == "auc":
+        yield f"{label}: log loss as served", _number(online["log_loss"], ".4f")
+    yield f"{label}: predicted / actual", _number(online["calibration"], ".3f")
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

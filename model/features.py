@@ -80,6 +80,17 @@ def fingerprint(text: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little", signed=True)
 
 
+def repeat(column: Any, counts: Int64) -> Any:
+    """Each example's value or list as often as `counts`, `int64[n]`, says; 0 leaves it out."""
+    if not isinstance(column, Lists):
+        return np.repeat(column, counts)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    lengths = column.lengths[owners]
+    starts = (np.cumsum(column.lengths) - column.lengths)[owners]
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return Lists(column.values[np.repeat(starts, lengths) + within], lengths)
+
+
 class Encoder:
     """Columns to the ids of every slot, and to the numbers of the dense part."""
 

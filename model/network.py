@@ -5,7 +5,8 @@ With w_s and v_s the linear weight and the embedding of slot s (a row is [w, v])
     logit = b + a · x + Σ w_s + Σ_{s<t} <v_s, v_t> + MLP([v_1, …, v_S, x])
 
 Several labels share rows; each has its own b, a, its own output of the MLP, and a factor for the rest.
-Numbers enter as sign(x) · log(1 + |x|), which leaves small ones as they are and keeps large ones sane.
+Of a label of kind `number` it is no logit, but the number itself. Numbers that are features enter as
+sign(x) · log(1 + |x|), which leaves small ones as they are and keeps large ones sane.
 
 The loss is summed over a batch, not averaged: a row's gradient then does not depend on how many other
 examples were learnt with it. State is nowhere here: dense tensors come with every call and go as gradients.
@@ -21,7 +22,7 @@ import tensorflow as tf
 
 from model.features import Column
 from model.lookup import Layout, Lookup
-from model.losses import log_losses
+from model.losses import Targets, losses, predictions
 from model.parse import Examples
 from model.settings import ModelSettings
 from pipelines.schema import ExampleSchema
@@ -36,7 +37,7 @@ class Learnt:
     """What one batch yields."""
 
     predictions: dict[str, Float32]
-    """By label: probabilities `float32[n]` for unsampled traffic, from before the step."""
+    """By label: `float32[n]`, as `Network.predict` gives them, from before the step."""
     tables: dict[str, tuple[Int64, Float32]]
     """By table: distinct ids, and the summed gradients of their rows."""
     dense: dict[str, Float32]
@@ -51,6 +52,7 @@ class Network:
     ) -> None:
         """`tables`: those of `features.table_settings`. Raises ValueError when the schema makes no model."""
         self._labels = list(schema.labels)
+        self._is_number = tf.constant([label.kind == "number" for label in schema.labels.values()])
         self._settings = settings
         self._layout = Layout(schema, tables)
         self._initial = self._initial_dense(seed)
@@ -72,9 +74,12 @@ class Network:
     def predict(
         self, lookup: Lookup, rows: Mapping[str, Float32], dense: list[tf.Tensor]
     ) -> dict[str, Float32]:
-        """Probabilities by label `float32[n]`; `rows` by table `float32[ids, dim]`, in the ids' order."""
-        probabilities = self._predict(*self._batch(lookup, rows), *dense).numpy()
-        return dict(zip(self._labels, probabilities.T, strict=True))
+        """By label `float32[n]`: probabilities, or numbers, for unsampled traffic.
+
+        `rows` by table `float32[ids, dim]`, in the ids' order.
+        """
+        found = self._predict(*self._batch(lookup, rows), *dense).numpy()
+        return dict(zip(self._labels, found.T, strict=True))
 
     def learn(
         self,
@@ -85,16 +90,14 @@ class Network:
         step: int,
     ) -> Learnt:
         """Predict, and the gradients of the loss. `step` seeds dropout: a repeat is the same step."""
-        probabilities, of_rows, of_dense = self._learn(
+        found, of_rows, of_dense = self._learn(
             *self._batch(lookup, rows),
-            examples.labels,
-            examples.masks,
-            examples.sampling_rates,
+            *(getattr(examples, name) for name in Targets._fields),
             np.int64(step),
             *self.tensors(dense),
         )
         return Learnt(
-            dict(zip(self._labels, probabilities.numpy().T, strict=True)),
+            dict(zip(self._labels, found.numpy().T, strict=True)),
             self._layout.unstack(lookup, of_rows.numpy()),
             {name: gradient.numpy() for name, gradient in zip(self._names, of_dense, strict=True)},
         )
@@ -127,26 +130,27 @@ class Network:
             tf.TensorSpec([None, self._layout.encoder.numbers], _FLOATS),
         ]
         per_label = tf.TensorSpec([None, len(self._labels)], _FLOATS)
-        outcome = [per_label, per_label, tf.TensorSpec([None], _FLOATS), tf.TensorSpec([], tf.int64)]
+        targets = [per_label] * 4 + [tf.TensorSpec([None], _FLOATS)]
         dense = [tf.TensorSpec(tensor.shape, _FLOATS) for tensor in self._initial.values()]
-        predict = tf.function(self._probabilities, input_signature=[*batch, *dense], autograph=False)
-        learn = tf.function(self._step, input_signature=[*batch, *outcome, *dense], autograph=False)
+        predict = tf.function(self._predictions, input_signature=[*batch, *dense], autograph=False)
+        signature = [*batch, *targets, tf.TensorSpec([], tf.int64), *dense]
+        learn = tf.function(self._step, input_signature=signature, autograph=False)
         return predict.get_concrete_function(), learn.get_concrete_function()
 
-    def _probabilities(self, *inputs: tf.Tensor) -> tf.Tensor:
+    def _predictions(self, *inputs: tf.Tensor) -> tf.Tensor:
         logits, _ = self._logits(inputs[:4], inputs[4:], None)
-        return tf.sigmoid(logits)
+        return predictions(logits, self._is_number)
 
     def _step(self, *inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        batch, (labels, masks, rates, step), dense = inputs[:4], inputs[4:8], list(inputs[8:])
+        batch, targets, (step, *dense) = inputs[:4], Targets(*inputs[4:9]), inputs[9:]
         with tf.GradientTape() as tape:
             tape.watch([batch[0], *dense])
             logits, slots = self._logits(batch, dense, step)
-            loss = tf.reduce_sum(log_losses(logits, labels, masks, rates))
+            loss = tf.reduce_sum(losses(logits, targets, self._is_number))
             if self._settings.l2:
                 loss += self._settings.l2 * tf.nn.l2_loss(slots)
         of_rows, *of_dense = tape.gradient(loss, [batch[0], *dense], unconnected_gradients="zero")
-        return tf.sigmoid(logits), tf.convert_to_tensor(of_rows), of_dense
+        return predictions(logits, self._is_number), tf.convert_to_tensor(of_rows), of_dense
 
     def _logits(
         self, batch: tuple[tf.Tensor, ...], dense: Any, step: tf.Tensor | None

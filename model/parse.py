@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from model.features import MISSING, Column, Lists, fingerprint
+from model.features import MISSING, Column, Lists, fingerprint, repeat
 from pipelines.example_pb2 import Example as ExampleMessage
 from pipelines.expansion import MAX_CROSS_VALUES, MAX_LIST_VALUES, cross_sizes
 from pipelines.schema import ExampleSchema, FeatureSettings
@@ -18,9 +18,13 @@ from ps.arrays import Float32, Int64
 
 MAX_SCORES: Final = 16
 """Names of scores that are compared; each new one costs a trace of the parser."""
+MAX_LABEL: Final = 1e9
+"""A label beyond this teaches nothing: shards refuse gradients beyond 1e12, and would at every attempt."""
 _TIMES: Final = ("ts", "joined_ts", "action_ts", "action_logged_ts")
 _ITEM_ID: Final = "item_id"
 """Every example has it as text; a feature of this name reads that."""
+_PER_LABEL: Final = {"label": 0.0, "mask": 0.0, "was": np.nan, "otherwise": 0.0}
+"""Features that an example has for each label, and what they are when they are absent."""
 _DTYPES: Final = {"int": tf.int64, "float": tf.float32, "string": tf.string}
 _ABSENT: Final = {"int": MISSING, "float": np.nan, "string": b""}
 _log: Final = logging.getLogger(__name__)
@@ -35,8 +39,14 @@ class Examples:
     """[n, labels], in the order of the schema; counts where the mask is 1."""
     masks: Float32
     """[n, labels]."""
+    was: Float32
+    """[n, labels]: what an earlier example taught and this one takes back; NaN: nothing."""
+    otherwise: Float32
+    """[n, labels]: 1 where no action is behind the label, which then stands for 1 / sampling rate of them."""
     sampling_rates: Float32
     """[n], in (0, 1]."""
+    pool_probabilities: Float32
+    """[n]: with which a draw from the recent items is this one; 0: an impression."""
     scores: dict[str, Float32]
     """By name (`LABEL` or `LABEL@NAME`): [n], NaN where there was none."""
     ts_ms: Int64
@@ -47,6 +57,14 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def only(self, chosen: npt.NDArray[np.bool_]) -> "Examples":
+        """Those where `chosen`, bool[n], is true."""
+        counts = chosen.astype(np.int64)
+        columns = {name: repeat(column, counts) for name, column in self.columns.items()}
+        scores = {name: values[chosen] for name, values in self.scores.items()}
+        others = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("columns", "scores")}
+        return Examples(columns, scores=scores, **{name: values[chosen] for name, values in others.items()})
+
 
 class ExampleParser:
     """Parses examples of one schema. Not thread-safe."""
@@ -55,6 +73,7 @@ class ExampleParser:
         self._schema = schema
         self._features = schema.features
         self._labels = list(schema.labels)
+        self._is_number = np.array([label.kind == "number" for label in schema.labels.values()])
         self._scores: list[str] = []
         self._parse = self._trace()
         self.malformed = 0
@@ -92,29 +111,39 @@ class ExampleParser:
 
     def _sane(self, examples: Examples) -> Examples:
         """Silence those with numbers that would poison the model."""
-        rates = examples.sampling_rates
-        sane = (rates > 0) & (rates <= 1) & np.isfinite(examples.labels + examples.masks).all(axis=1)
+        sane = _is_sane(examples)
         if sane.all():
             return examples
         self.malformed += int((~sane).sum())
-        _log.error("%d examples with a label, mask or sampling rate out of range", (~sane).sum())
+        _log.error("%d examples with a label, mask, rate or probability out of range", (~sane).sum())
+        zero, rows = np.float32(0), sane[:, np.newaxis]
         return replace(
             examples,
-            labels=np.where(sane[:, np.newaxis], examples.labels, np.float32(0)),
-            masks=np.where(sane[:, np.newaxis], examples.masks, np.float32(0)),
-            sampling_rates=np.where(sane, rates, np.float32(1)),
+            labels=np.where(rows, examples.labels, zero),
+            masks=np.where(rows, examples.masks, zero),
+            was=np.where(rows, examples.was, np.float32(np.nan)),
+            otherwise=np.where(rows, examples.otherwise, zero),
+            sampling_rates=np.where(sane, examples.sampling_rates, np.float32(1)),
+            pool_probabilities=np.where(sane, examples.pool_probabilities, zero),
         )
 
     def _examples(self, parsed: dict[str, Any]) -> Examples:
         columns = {name: _column(name, feature, parsed[name]) for name, feature in self._features.items()}
+        labels, masks, was, otherwise = (self._per_label(parsed, kind) for kind in _PER_LABEL)
         return Examples(
             columns,
-            labels=np.stack([parsed[f"label:{label}"] for label in self._labels], 1),
-            masks=np.stack([parsed[f"mask:{label}"] for label in self._labels], 1),
+            labels,
+            masks,
+            was,
+            np.where(self._is_number, otherwise, labels <= 0).astype(np.float32),
             sampling_rates=parsed["sampling_rate"],
+            pool_probabilities=parsed["pool_probability"],
             scores={name: parsed[f"score:{name}"] for name in self._scores},
             **{f"{name}_ms": parsed[name] for name in _TIMES},
         )
+
+    def _per_label(self, parsed: dict[str, Any], kind: str) -> Float32:
+        return np.stack([parsed[f"{kind}:{label}"] for label in self._labels], 1)
 
     def _meet_scores(self, serialized: Sequence[bytes]) -> None:
         """Learn the names of scores: which there are is the business of whoever asked for them."""
@@ -134,10 +163,10 @@ class ExampleParser:
         """The parser as one graph: eager, its many small operations cost more than the parsing."""
         spec = {name: _spec(name, feature) for name, feature in self._features.items()}
         for label in self._labels:
-            spec |= {f"{kind}:{label}": _number(0.0) for kind in ("label", "mask")}
+            spec |= {f"{kind}:{label}": _number(absent) for kind, absent in _PER_LABEL.items()}
         spec |= {f"score:{name}": _number(np.nan) for name in self._scores}
         spec |= {name: tf.io.FixedLenFeature([], tf.int64, 0) for name in _TIMES}
-        spec["sampling_rate"] = _number(1.0)
+        spec |= {"sampling_rate": _number(1.0), "pool_probability": _number(0.0)}
 
         def parse(serialized: tf.Tensor) -> dict[str, Any]:
             parsed = tf.io.parse_example(serialized, spec)
@@ -147,6 +176,16 @@ class ExampleParser:
             }
 
         return tf.function(parse, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+
+
+def _is_sane(examples: Examples) -> npt.NDArray[np.bool_]:
+    """bool[n]: whether all numbers of an example are what they can be."""
+    rates, drawn = examples.sampling_rates, examples.pool_probabilities
+    of_labels = np.isfinite(examples.masks) & (np.abs(examples.labels) <= MAX_LABEL)
+    # Absent is NaN, which is beyond nothing.
+    of_labels &= ~(np.abs(examples.was) > MAX_LABEL)
+    sane: npt.NDArray[np.bool_] = of_labels.all(axis=1)
+    return sane & (rates > 0) & (rates <= 1) & (drawn >= 0) & (drawn <= 1)
 
 
 def _spec(name: str, feature: FeatureSettings) -> Any:

@@ -83,7 +83,7 @@ class TrainerMetrics:
 
 
 class _Qualities(Collector):
-    """AUC, log loss and calibration by label and kind of score, computed when they are asked for."""
+    """Quality by label and kind of score, computed when it is asked for; a label has what fits its kind."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -99,8 +99,14 @@ class _Qualities(Collector):
             "freshet_trainer_log_loss", "Log loss over the same window.", found, lambda q: q.log_loss
         )
         yield _family(
+            "freshet_trainer_rmse",
+            "Root of the mean squared error over the same window, of labels of kind number.",
+            found,
+            lambda q: q.rmse,
+        )
+        yield _family(
             "freshet_trainer_calibration_ratio",
-            "Predicted over actual positives: 1 is right.",
+            "Predicted over actual, of positives or of the sum of a number: 1 is right.",
             found,
             lambda q: q.calibration,
         )

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from model.features import MISSING, Column, Lists, fingerprint
+from model.features import MISSING, Column, Lists, fingerprint, repeat
 from pipelines.schema import ExampleSchema, Source
 
 Values = Iterable[Any]
@@ -23,7 +23,7 @@ def columns(schema: ExampleSchema, requests: Sequence[Mapping[str, Any]]) -> dic
     for origin in ("user", "context"):
         objects = [request.get(origin) or {} for request in requests]
         for source in schema.sources[origin]:
-            found[source.feature] = _repeat(_column(source, objects), counts)
+            found[source.feature] = repeat(_column(source, objects), counts)
     for source in schema.sources["item"]:
         found[source.feature] = _column(source, items)
     return found
@@ -36,17 +36,6 @@ def _column(source: Source, objects: Sequence[Mapping[str, Any]]) -> Column:
     lists = [each.get(key) or () for each in objects]
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
     return Lists(read([value for values in lists for value in values]), lengths)
-
-
-def _repeat(column: Any, counts: npt.NDArray[np.int64]) -> Any:
-    """Each example's value or list as often as `counts` says."""
-    if not isinstance(column, Lists):
-        return np.repeat(column, counts)
-    owners = np.repeat(np.arange(len(counts)), counts)
-    lengths = column.lengths[owners]
-    starts = (np.cumsum(column.lengths) - column.lengths)[owners]
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return Lists(column.values[np.repeat(starts, lengths) + within], lengths)
 
 
 def _integers(values: list[Any]) -> npt.NDArray[Any]:

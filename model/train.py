@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import tensorflow as tf
 from confluent_kafka import KafkaException
 
 from model.batches import Batch
 from model.examples import ExampleSource
-from model.metrics import Progress
+from model.metrics import Judgement, Progress
 from model.network import Network
 from model.parse import ExampleParser, Examples
 from model.report import TrainerMetrics
@@ -62,8 +63,8 @@ def run_trainer(
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     network = Network(schema, model, tables, seed)
-    windows_ms = {name: round(1000 * label.window_s) for name, label in schema.labels.items()}
-    progress = Progress(windows_ms, trainer.metrics_window)
+    judged = {name: Judgement.of(label) for name, label in schema.labels.items()}
+    progress = Progress(judged, trainer.metrics_window)
     metrics = TrainerMetrics(progress)
     url = metrics.serve(metrics_address) if metrics_address else None
     tolerance = Tolerance.of(tables, model.optimizer)
@@ -120,6 +121,7 @@ class Trainer:
         metrics: TrainerMetrics,
     ) -> None:
         self._parser = ExampleParser(schema)
+        self._leaves_at_once = np.array([label.take == "first" for label in schema.labels.values()])
         self._network = network
         self._dense_names = network.initial_dense().keys()
         self._shards = shards
@@ -133,29 +135,29 @@ class Trainer:
 
     def learn(self, batch: Batch) -> None:
         """One step. Raises PushRefused when a shard is elsewhere, ShardError; then nothing is lost."""
-        serialized = batch.examples
         with self.metrics.step.time():
-            if serialized:
-                newest_ms = self._step(batch, self._parser.parse(serialized))
+            examples = self._parser.parse(batch.examples)
+            # Draws from the pool, and what makes no sense: not even a row's last touch may come of them.
+            teaching = examples.masks.any(axis=1)
+            samples = freshness_samples(batch, examples, self._leaves_at_once)
+            taught = examples if teaching.all() else examples.only(teaching)
+            if len(taught):
+                self._step(batch, taught, samples)
             else:
                 # Requests whose every item was sampled away: nothing to learn, but they count as read.
                 self._shards.push(Push(batch.spans))
-                newest_ms = 0
-        self.metrics.learnt(len(serialized), newest_ms)
+        self.metrics.learnt(len(taught), int(examples.joined_ts_ms.max(initial=0)))
 
-    def _step(self, batch: Batch, examples: Examples) -> int:
-        """Pull, predict and learn, push; the newest time of a join, ms."""
+    def _step(self, batch: Batch, examples: Examples, samples: Sequence[tuple[int, int, int]]) -> None:
+        """Pull, predict and learn, push."""
         lookup = self._network.lookup(examples.columns, len(examples))
         rows, dense = self._shards.pull(lookup.ids)
         if gone := self._dense_names - dense.keys():
             raise PushRefused(f"no shard has {', '.join(sorted(gone))}: one has lost what it knew")
         learnt = self._network.learn(lookup, rows, dense, examples, batch.spans[0].first)
         event_ms = int(examples.ts_ms.max())
-        self._shards.push(
-            Push(batch.spans, learnt.tables, learnt.dense, event_ms, freshness_samples(batch, examples))
-        )
+        self._shards.push(Push(batch.spans, learnt.tables, learnt.dense, event_ms, samples))
         self._progress.add(examples, learnt.predictions)
-        return int(examples.joined_ts_ms.max())
 
     @property
     def malformed(self) -> int:
@@ -163,9 +165,15 @@ class Trainer:
         return self._parser.malformed
 
 
-def freshness_samples(batch: Batch, examples: Examples) -> list[tuple[int, int, int]]:
-    """(partition, offset, action time in ms) of some positives: freshness is measured on them."""
-    chosen = np.flatnonzero(examples.action_ts_ms > 0)
+def freshness_samples(
+    batch: Batch, examples: Examples, leaves_at_once: npt.NDArray[np.bool_]
+) -> list[tuple[int, int, int]]:
+    """(partition, offset, action time in ms) of some examples that an action made: freshness is theirs.
+
+    `leaves_at_once`: bool[labels]; others wait for the end of their window, which says nothing of the system.
+    """
+    acted = (examples.masks > 0) & (examples.otherwise == 0) & leaves_at_once
+    chosen = np.flatnonzero((examples.action_ts_ms > 0) & acted.any(axis=1))
     chosen = chosen[:: len(chosen) // _MAX_SAMPLES + 1]
     acted_ms, logged_ms = examples.action_ts_ms[chosen], examples.action_logged_ts_ms[chosen]
     times_ms = np.where(np.abs(logged_ms - acted_ms) > _REPLAYED_MS, logged_ms, acted_ms)

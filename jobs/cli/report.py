@@ -63,11 +63,13 @@ class Report:
         yield f"freshness   p50 {seconds[0]} · p99 {seconds[1]}"
         for title, key, unit in (
             ("AUC", "auc", ""),
+            ("RMSE", "rmse", ""),
             ("events/s", "events_per_s", ""),
             ("lag", "lag_s", " s"),
         ):
             values = " · ".join(f"{name} {_number(value, 1, unit)}" for name, value in seen[key].items())
-            yield f"{title:<12}{values}"
+            if values:
+                yield f"{title:<12}{values}"
 
     def _parts(self) -> Iterator[str]:
         for part in self.record.parts:

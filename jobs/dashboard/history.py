@@ -24,6 +24,7 @@ def flatten(seen: Observation) -> Point:
         "freshness.p50": _seconds(seen.freshness_p50_ms),
         "freshness.p99": _seconds(seen.freshness_p99_ms),
         **{f"auc.{of}": value for of, value in seen.auc.items()},
+        **{f"rmse.{of}": value for of, value in seen.rmse.items()},
         **{f"rate.{stage}": value for stage, value in seen.events_per_s.items()},
         **{f"lag.{stage}": value for stage, value in seen.lag_s.items()},
         **{f"join.{name}": value for name, value in joins.items()},

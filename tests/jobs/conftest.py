@@ -36,6 +36,8 @@ class PretendedJob:
         stages = ("asked", "read", "joined", "learnt", "published", "served")
         self.counts = dict.fromkeys((*stages, "malformed"), 0)
         self.auc = {"served": 0.71, "frozen": 0.62, "best": 0.79, "fresh": 0.72}
+        self.rmse: dict[str, float] = {}
+        """Of `click` as well, for a job whose label is a number."""
         self.last_minute: dict[str, Any] = {"count": 9, "p50_ms": 1400.0, "p99_ms": 2900.0}
         self.checkpoints: dict[str, Any] = {"latest": {"failed": None, "completed": None}}
         self.trainer_lag_s = 0.9
@@ -65,6 +67,12 @@ class PretendedJob:
                 **blocks,
             }
         )
+
+    def job_of_a_number(self, **blocks: Any) -> Job:
+        """The same, but its label is a number; see `rmse`."""
+        job = self.job(**blocks).model_dump(by_alias=True, exclude_unset=True)
+        job["schema"]["labels"]["click"]["kind"] = "number"
+        return Job.model_validate(job)
 
     def move(self, count: int = 10, stages: tuple[str, ...] = ()) -> None:
         """`stages`, or all of them, have done `count` more."""
@@ -126,7 +134,10 @@ class PretendedJob:
             f"{scope}pendingRecords{{{labels}}} 0\n",
             "/trainer-0/metrics": f"freshet_trainer_examples_total {counts['learnt']}\n"
             + f"freshet_trainer_lag_seconds {self.trainer_lag_s}\n"
-            + "".join(f'freshet_trainer_auc{{label="click",of="{of}"}} {v}\n' for of, v in self.auc.items()),
+            + "".join(f'freshet_trainer_auc{{label="click",of="{of}"}} {v}\n' for of, v in self.auc.items())
+            + "".join(
+                f'freshet_trainer_rmse{{label="click",of="{of}"}} {v}\n' for of, v in self.rmse.items()
+            ),
             "/replica-0/metrics": f"freshet_replica_items_total {counts['served']}\n",
             "/replica-0/v1/status": json.dumps(
                 {"freshness": {"last_minute": self.last_minute}, "updates": {"lag_s": 0.2}, "waiting_for": []}

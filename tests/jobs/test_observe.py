@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from jobs.observe import JOINS, STAGES, Observer
+from jobs.screen import live_line
 from jobs.spec import Job
 
 
@@ -31,7 +32,7 @@ def test_one_look_tells_all_that_is_known_and_rates_come_with_the_second(
     pretended: Any, observer: Observer, clock: list[float]
 ) -> None:
     first = observer.observe()
-    assert first.auc == {"online": 0.71, "frozen": 0.62, "best": 0.79}
+    assert (first.auc, first.rmse) == ({"online": 0.71, "frozen": 0.62, "best": 0.79}, {})
     assert (first.freshness_p50_ms, first.freshness_p99_ms) == (1400.0, 2900.0)
     assert first.lag_s == {"joiner": 0.0, "trainer": 0.9, "ps": 0.4, "replica": 0.2}
     assert first.events_per_s == dict.fromkeys(STAGES)
@@ -45,6 +46,18 @@ def test_one_look_tells_all_that_is_known_and_rates_come_with_the_second(
     assert second.joins_per_s["matched"] == pytest.approx(10.0, rel=0.2)
     assert second.joins["late"] == 2
     assert second.totals["learnt"] == 100
+
+
+def test_of_a_label_that_is_a_number_the_error_is_told(pretended: Any) -> None:
+    pretended.write_roles()
+    pretended.rmse = {"served": 12.5, "frozen": 31.0}
+    observer = Observer(pretended.job_of_a_number(), pretended.run_dir)
+    seen = observer.observe()
+    observer.close()
+    assert (seen.auc, seen.rmse) == ({}, {"online": 12.5, "frozen": 31.0, "best": None})
+    line = live_line(seen, {"seconds": 1.0})
+    assert "RMSE 12.500" in line
+    assert "AUC" not in line
 
 
 def test_an_observation_is_json(observer: Observer) -> None:

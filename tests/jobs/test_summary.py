@@ -1,5 +1,6 @@
 """A run as the parts leave it: events in, and what a joiner made of them, on a broker inside this process."""
 
+import dataclasses
 import io
 import time
 import uuid
@@ -32,7 +33,7 @@ def bootstrap() -> Iterator[str]:
 class Topics:
     """The five topics of one job, and what is put into them."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, kind: str = "binary") -> None:
         run = uuid.uuid4().hex
         names = ("features", "actions", "examples", "dead_letters", "updates")
         self.names = {name: f"{name}-{run}" for name in names}
@@ -41,7 +42,7 @@ class Topics:
             self._producer.list_topics(name, timeout=10)
         schema = {
             "features": {"item_id": {"from": "item.item_id"}},
-            "labels": {"click": {"action": "click", "window_s": 10}},
+            "labels": {"click": {"action": "click", "kind": kind, "window_s": 10}},
         }
         kafka = {"bootstrap": bootstrap, "topics": self.names, "client": {"log_level": "0"}}
         self.job = Job.model_validate({"name": "test", "kafka": kafka, "schema": schema})
@@ -246,6 +247,37 @@ def test_a_negative_that_was_sampled_counts_for_many(topics: Topics, tmp_path: P
     ]
     topics.joined(1, *examples)
     assert topics.summarize(tmp_path)["auc_online"] == pytest.approx(1 / 11)
+
+
+def test_a_late_purchase_counts_as_one_and_its_negative_no_more(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, *range(4))
+    first = topics.example(1, 0, 0, rate=0.5, click=0.3)
+    bought = topics.example(1, 0, 1, rate=0.5, click=0.3)
+    correction = dataclasses.replace(bought, features={**bought.features, "was:click": 0.0})
+    others = [topics.example(1, item, 0, rate=0.5, click=0.1) for item in (1, 2)]
+    topics.joined(1, first, *others)
+    topics.joined(1, correction)
+    online = topics.summarize(tmp_path)["labels"]["click"]["online"]
+    assert (online["auc"], online["examples"]) == (1.0, 3)
+    assert online["calibration"] == pytest.approx(0.3 + 2 * 0.1 + 2 * 0.1)
+
+
+def test_a_number_is_summed_up_by_its_error(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap, kind="number")
+    topics.request(1, *range(3))
+    closed = topics.example(1, 1, 0, rate=0.25, click=0.5)
+    topics.joined(1, topics.example(1, 0, 4, rate=0.25, click=3))
+    topics.joined(1, dataclasses.replace(closed, features={**closed.features, "otherwise:click": 1.0}))
+    summary = topics.summarize(tmp_path)
+    assert summary["rmse_online"] == pytest.approx(((1 + 4 * 0.25) / 5) ** 0.5)
+    assert summary["calibration_online"] == pytest.approx((3 + 4 * 0.5) / 4)
+    assert (summary["auc_online"], summary["log_loss_online"]) == (None, None)
+    console = Console(width=100, file=io.StringIO())
+    print_summary(summary, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "click: RMSE as served" in text
+    assert "0.6325, unknown, unknown" in text
+    assert "AUC" not in text
 
 
 def test_an_empty_run_has_a_summary(topics: Topics, tmp_path: Path) -> None:

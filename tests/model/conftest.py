@@ -50,6 +50,16 @@ def small() -> ExampleSchema:
 
 
 @pytest.fixture(scope="session")
+def mixed() -> ExampleSchema:
+    """Two ids, a label of each kind."""
+    features = {"user_id": {"from": "user.user_id"}, "item_id": {"from": "item.item_id"}}
+    play = {"action": "play", "kind": "number", "take": "last"}
+    return ExampleSchema.model_validate(
+        {"features": features, "labels": {"click": {"action": "click"}, "play": play}}
+    )
+
+
+@pytest.fixture(scope="session")
 def make_example() -> Callable[..., bytes]:
     """`make_example(schema, user, context, item, click=…, …)`: a serialized example."""
 

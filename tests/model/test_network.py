@@ -6,7 +6,7 @@ from model.network import Network
 from model.parse import ExampleParser
 from model.requests import columns
 from model.settings import ModelSettings
-from pipelines.schema import ExampleSchema
+from pipelines.schema import ExampleSchema, LabelSettings
 from ps.settings import TableSettings
 
 TABLES = {"user_id": TableSettings(dim=2)}
@@ -22,10 +22,9 @@ REQUESTS = [
 EXAMPLES = [(r["user"], r["context"], item) for r in REQUESTS for item in r["items"]]
 
 
-def two_labels(schema) -> ExampleSchema:
-    return schema.model_copy(
-        update={"labels": {"click": schema.labels["click"], "buy": schema.labels["click"]}}
-    )
+def two_labels(schema, kind="binary") -> ExampleSchema:
+    other = LabelSettings(action="buy", kind=kind)
+    return schema.model_copy(update={"labels": {"click": schema.labels["click"], "buy": other}})
 
 
 def make(schema, settings=MODEL):
@@ -44,7 +43,7 @@ def by_hand(schema, network, rows, lookup, dense, labels):
     encoder = network._layout.encoder
     found = columns(schema, REQUESTS)
     ids, numbers = encoder.ids(found), encoder.numeric(found, 3)
-    probabilities = []
+    predictions = []
     for e in range(3):
         vectors, weights = [], []
         for slot in slots(schema):
@@ -67,13 +66,14 @@ def by_hand(schema, network, rows, lookup, dense, labels):
             + x @ dense["numeric"]
             + h @ dense["layer_2/kernel"]
         )
-        probabilities.append(1 / (1 + np.exp(-logit)))
-    return np.array(probabilities)
+        is_number = [label.kind == "number" for label in schema.labels.values()]
+        predictions.append(np.where(is_number, logit, 1 / (1 + np.exp(-logit))))
+    return np.array(predictions)
 
 
-@pytest.mark.parametrize("labels", [1, 2])
-def test_predictions_follow_the_formula(schema, labels):
-    schema = schema if labels == 1 else two_labels(schema)
+@pytest.mark.parametrize(("labels", "kind"), [(1, "binary"), (2, "binary"), (2, "number")])
+def test_predictions_follow_the_formula(schema, labels, kind):
+    schema = schema if labels == 1 else two_labels(schema, kind)
     network, lookup, rows, dense = make(schema)
     found = network.predict(lookup, rows, network.tensors(dense))
     wanted = by_hand(schema, network, rows, lookup, dense, labels)
@@ -107,6 +107,19 @@ def test_gradients_are_those_of_the_summed_loss(schema, parsed):
             ]
             slope = (found[name] * direction).sum()
             assert slope == pytest.approx((ends[0] - ends[1]) / 2, rel=0.02, abs=2e-5), name
+
+
+def test_each_label_is_learnt_as_its_kind_says(schema, make_example):
+    """The gradient of a label's bias is that of its outputs, summed: p - y, and number - value."""
+    both = two_labels(schema, "number")
+    labels, masks = {"click": 1.0, "buy": 7.0}, {"click": 1.0, "buy": 1.0}
+    parsed = ExampleParser(both).parse(
+        [make_example(both, *each, labels=labels, masks=masks) for each in EXAMPLES]
+    )
+    network, lookup, rows, dense = make(both)
+    learnt = network.learn(lookup, rows, dense, parsed, step=0)
+    wanted = [(learnt.predictions[name] - labels[name]).sum() for name in both.labels]
+    np.testing.assert_allclose(learnt.dense["bias"], wanted, rtol=1e-4)
 
 
 def test_learning_predicts_what_predicting_does(schema, parsed):

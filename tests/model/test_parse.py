@@ -89,11 +89,49 @@ def test_an_example_of_another_schema_teaches_nothing(parser, example, make_exam
         {"sampling_rate": 1.5},
         {"sampling_rate": float("nan")},
         {"labels": {"click": float("inf")}},
+        {"labels": {"click": 1e10}},
+        {"masks": {"click": float("inf")}},
+        {"features": {"was:click": -1e10}},
+        {"features": {"pool_probability": 1.5}},
+        {"features": {"pool_probability": -0.5}},
     ],
 )
 def test_numbers_that_would_poison_the_model_teach_nothing(parser, example, changes):
     found = parser.parse([example(), example(**changes)])
     assert found.masks.tolist() == [[1], [0]]
-    assert np.isfinite(found.labels).all()
+    assert (found.labels == 0).all()
     assert found.sampling_rates.tolist() == [1, 1]
+    assert np.isnan(found.was).all()
+    assert found.pool_probabilities.tolist() == [0, 0]
     assert parser.malformed == 1
+
+
+def test_what_a_correction_takes_back_and_what_no_action_made_come_by_label(mixed, make_example):
+    def example(**features):
+        return make_example(mixed, {}, {}, ITEM, labels={"click": 1, "play": 2}, features=features)
+
+    found = ExampleParser(mixed).parse(
+        [example(**{"was:click": 0.0}), example(**{"otherwise:play": 1.0}), example(pool_probability=0.25)]
+    )
+    np.testing.assert_array_equal(found.was, [[0, np.nan], [np.nan, np.nan], [np.nan, np.nan]])
+    assert found.otherwise.tolist() == [[0, 0], [0, 1], [0, 0]]
+    assert found.pool_probabilities.tolist() == [0, 0, 0.25]
+
+
+def test_of_a_binary_label_no_action_is_behind_a_0(parser, example):
+    assert parser.parse([example(click=1.0), example()]).otherwise.tolist() == [[0], [1]]
+
+
+def test_some_of_the_examples_are_as_if_they_had_come_alone(schema, parser, make_example):
+    users = [{"user_id": i, "liked": list(range(i)), "words": ["a"] * (i % 2)} for i in range(5)]
+    serialized = [make_example(schema, user, {}, ITEM, scores={"click": 0.5}) for user in users]
+    chosen = np.array([True, False, True, False, True])
+    some = parser.parse(serialized).only(chosen)
+    alone = parser.parse([each for each, is_in in zip(serialized, chosen, strict=True) if is_in])
+    for name, column in alone.columns.items():
+        for found, wanted in zip(some.columns[name], column, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    assert some.scores["click"].tolist() == [0.5] * 3
+    for name in ("labels", "masks", "was", "otherwise", "sampling_rates", "pool_probabilities", "ts_ms"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(alone, name))
+    assert len(some) == 3

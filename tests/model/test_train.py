@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from prometheus_client import generate_latest
 
 from model.batches import Batch, Message
 from model.features import table_settings
-from model.metrics import Progress
+from model.metrics import Judgement, Progress
 from model.network import Network
+from model.parse import ExampleParser
 from model.report import TrainerMetrics
 from model.settings import ModelSettings
 from model.train import Trainer, freshness_samples
@@ -28,10 +30,10 @@ TIMEOUT_S = 60
 
 @pytest.fixture
 def make_trainer(small):
-    def make(shards) -> Trainer:
-        network = Network(small, MODEL, table_settings(small, {}, TableSettings(dim=4)), seed=1)
-        progress = Progress({"click": 0}, 2000)
-        return Trainer(small, network, shards, progress, TrainerMetrics(progress))
+    def make(shards, schema=small) -> Trainer:
+        network = Network(schema, MODEL, table_settings(schema, {}, TableSettings(dim=4)), seed=1)
+        progress = Progress({name: Judgement(each.kind, 0) for name, each in schema.labels.items()}, 2000)
+        return Trainer(schema, network, shards, progress, TrainerMetrics(progress))
 
     return make
 
@@ -93,18 +95,86 @@ def test_messages_without_examples_move_the_marks(small, make_shards, make_train
     assert shards.marks() == [{0: 3}, {0: 3}]
 
 
-def test_freshness_counts_from_the_log_when_the_action_is_replayed(small, make_example, make_trainer):
-    from model.parse import ExampleParser
+def make_batch(number: int, *examples: bytes) -> Batch:
+    return Batch((Span(0, number, number + 1),), (Message(0, number, examples),))
 
+
+def test_a_number_is_learnt_beside_a_probability(mixed, make_example, make_shards, make_trainer):
+    """Odd items are clicked and played for 3, others not at all."""
+    trainer = make_trainer(make_shards(mixed), mixed)
+    trainer.marks()
+    rng = np.random.default_rng(1)
+    for number in range(150):
+        batch = []
+        for item in rng.integers(0, 20, 50).tolist():
+            labels = {"click": float(item % 2), "play": 3.0 * (item % 2)}
+            acted = {} if item % 2 else {"otherwise:play": 1.0}
+            features = {"item_id": item, **acted}
+            masks = {"click": 1.0, "play": 1.0}
+            batch.append(
+                make_example(mixed, {}, {}, {"item_id": item}, labels=labels, masks=masks, features=features)
+            )
+        trainer.learn(make_batch(number, *batch))
+    found = {label: trainer._progress.windows[label, "fresh"].quality() for label in mixed.labels}
+    assert found["click"].auc > 0.99
+    assert found["play"].rmse < 0.5
+    assert found["play"].calibration == pytest.approx(1, abs=0.1)
+    page = generate_latest(trainer.metrics.registry).decode()
+    assert 'freshet_trainer_rmse{label="play",of="fresh"}' in page
+    assert 'freshet_trainer_auc{label="play",of="fresh"}' not in page
+    assert 'freshet_trainer_rmse{label="click",of="fresh"}' not in page
+
+
+def test_a_draw_from_the_pool_touches_no_row_and_no_tensor(small, make_example, make_shards, make_trainer):
+    def example(item: int, **changes) -> bytes:
+        return make_example(small, {"user_id": 1}, {}, {"item_id": item}, click=1.0, **changes)
+
+    draw = {"labels": {"click": 0.0}, "masks": {"click": 0.0}}
+    shards = {name: make_shards(small) for name in ("with", "without")}
+    for name, found in shards.items():
+        trainer = make_trainer(found)
+        trainer.marks()
+        drawn = [example(7, **draw)] if name == "with" else []
+        trainer.learn(make_batch(0, example(3), *drawn))
+        trainer.learn(make_batch(1, *drawn))
+        assert found.marks() == [{0: 2}, {0: 2}]
+        assert trainer.metrics.examples._value.get() == 1
+    for one, other in zip(shards["with"].shards, shards["without"].shards, strict=True):
+        assert len(one.table("item_id")) == len(other.table("item_id"))
+        for name, tensor in one.dense().items():
+            np.testing.assert_array_equal(tensor, other.dense()[name])
+
+
+def test_freshness_counts_from_the_log_when_the_action_is_replayed(small, make_example):
     hour_ms = 3_600_000
     times = [(5_000, 5_100), (5_000, 5_000 + 2 * hour_ms), (0, 0)]
     examples = tuple(
-        make_example(small, {}, {}, {"item_id": 1}, action_ts_ms=acted, action_logged_ts_ms=logged)
+        make_example(
+            small, {}, {}, {"item_id": 1}, float(acted > 0), action_ts_ms=acted, action_logged_ts_ms=logged
+        )
         for acted, logged in times
     )
     batch = Batch((Span(1, 0, 9),), (Message(1, 4, examples[:1]), Message(1, 8, examples[1:])))
-    found = freshness_samples(batch, ExampleParser(small).parse(batch.examples))
+    found = freshness_samples(batch, ExampleParser(small).parse(batch.examples), np.array([True]))
     assert found == [(1, 4, 5_000), (1, 8, 5_000 + 2 * hour_ms)]
+
+
+def test_what_waited_for_its_window_says_nothing_of_freshness(mixed, make_example):
+    """`play` takes the last of its actions."""
+    both = {"click": 1.0, "play": 1.0}
+    changes = [
+        {"masks": {"click": 0.0, "play": 1.0}},
+        {"masks": {"click": 0.0, "play": 0.0}},
+        {"masks": both, "labels": {"click": 0.0, "play": 1.0}},
+        {"masks": both, "labels": {"click": 1.0, "play": 1.0}},
+    ]
+    examples = [
+        make_example(mixed, {}, {}, {"item_id": 1}, **{"labels": both, "action_ts_ms": 5_000} | each)
+        for each in changes
+    ]
+    batch = Batch((Span(0, 0, 4),), tuple(Message(0, i, (each,)) for i, each in enumerate(examples)))
+    found = freshness_samples(batch, ExampleParser(mixed).parse(batch.examples), np.array([True, False]))
+    assert [offset for _, offset, _ in found] == [3]
 
 
 SHARDS = """

@@ -1,10 +1,15 @@
 // The six charts, and how uPlot draws them.
 
-import { auc, bytes, count, milliseconds, perSecond, seconds } from "/assets/format.js";
+import { auc, bytes, count, milliseconds, number, perSecond, seconds } from "/assets/format.js";
 
 const COLOURS = ["blue", "orange", "green", "purple", "pink", "teal", "gold", "grey"];
 const DASHES = { dashed: [7, 4], dotted: [2, 4] };
 // Three charts share one time axis; the first shows what was promised.
+const SCORES = [
+  { key: "best", label: "best possible", colour: "grey", dash: "dotted" },
+  { key: "online", label: "served", colour: "green", width: 2.4 },
+  { key: "frozen", label: "frozen at the start", colour: "orange", dash: "dashed" },
+];
 const CHARTS = [
   {
     id: "freshness", title: "Freshness", about: "action → served score", format: seconds, empty: "No action has come back in a served score yet.",
@@ -13,12 +18,11 @@ const CHARTS = [
   },
   {
     id: "auc", title: "AUC", about: "of the scores as served", format: auc, empty: "Needs clicks and closed windows: the first come within a minute.",
-    range: (max, min) => [Math.min(0.5, min - 0.01), Math.max(0.8, max + 0.015)], fill: ["online", "frozen"],
-    series: [
-      { key: "best", label: "best possible", colour: "grey", dash: "dotted" },
-      { key: "online", label: "served", colour: "green", width: 2.4 },
-      { key: "frozen", label: "frozen at the start", colour: "orange", dash: "dashed" },
-    ],
+    range: (max, min) => [Math.min(0.5, min - 0.01), Math.max(0.8, max + 0.015)], fill: ["online", "frozen"], series: SCORES,
+  },
+  {
+    id: "rmse", title: "RMSE", about: "of the numbers as served", format: number, empty: "Needs closed windows: the first come within a minute.",
+    fill: ["frozen", "online"], series: SCORES,
   },
   {
     id: "rate", title: "Events", about: "per second, by stage", format: perSecond, empty: "No traffic yet.",
@@ -239,8 +243,10 @@ function plainCard(chart) {
 }
 
 export class Charts {
-  constructor(parent, shards) {
-    this.cards = [...CHARTS.map(plainCard), shardCard(shards)].map((card) => new Card(parent, card));
+  // `quality`: the id of the chart that fits the job's first label.
+  constructor(parent, shards, quality) {
+    const charts = CHARTS.filter(({ id }) => id === quality || !["auc", "rmse"].includes(id));
+    this.cards = [...charts.map(plainCard), shardCard(shards)].map((card) => new Card(parent, card));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       for (const card of this.cards) for (const plot of card.plots) plot.recreate();
     });

@@ -1,7 +1,7 @@
 // The page: takes what the server pushes, keeps half an hour of it, and never hides how old it is.
 
 import { Charts } from "/assets/charts.js";
-import { count, duration, perSecond, seconds, auc } from "/assets/format.js";
+import { count, duration, perSecond, seconds, auc, number } from "/assets/format.js";
 
 const KEPT_S = 1800;
 const OLD_S = 5;
@@ -63,7 +63,7 @@ function appendPoint({ point }) {
 // --- what is shown
 
 function show() {
-  page.charts ??= new Charts(byId("charts"), page.seen.shards.length);
+  page.charts ??= new Charts(byId("charts"), page.seen.shards.length, quality(page.seen).id);
   showCharts();
   showHeadline(page.seen);
   showRun(page.seen);
@@ -95,24 +95,31 @@ function showHeadline(seen) {
   const [value, of] = seconds(p99 == null ? null : p99 / 1000).split(" ");
   put("big-freshness", value, ...(of ? [unit(of)] : []));
   if (p50 != null) put("under-freshness", `p50 ${seconds(p50 / 1000)} · from a user’s action to a served score that used it`);
-  showAuc(seen.auc);
+  showQuality(quality(seen));
   put("big-joined", perSecond(seen.events_per_s.joined), ...(seen.events_per_s.joined == null ? [] : [unit("/s")]));
   put("under-joined", `${seen.totals.joined.toLocaleString("en")} joined · ${seen.totals.learnt.toLocaleString("en")} learnt · late ${count(seen.joins.late)} · dead ${count(seen.joins.malformed + seen.joins.orphan)}`);
 }
 
-function showAuc({ online, frozen, best }) {
-  put("big-auc", auc(online));
+// What fits the kind of the job's first label; `better`: 1 when more is better.
+function quality({ auc: areas, rmse: errors }) {
+  const isNumber = Object.keys(errors).length > 0;
+  return isNumber ? { id: "rmse", name: "RMSE", format: number, better: -1, of: errors } : { id: "auc", name: "AUC", format: auc, better: 1, of: areas };
+}
+
+function showQuality({ name, format, better, of: { online, frozen, best } }) {
+  put("title-quality", name);
+  put("big-quality", format(online));
   if (online == null) return;
   const lift = frozen == null ? null : online - frozen;
   if (lift != null) {
     const made = document.createElement("b");
-    made.dataset.lift = lift >= 0 ? "up" : "down";
-    made.textContent = `${lift >= 0 ? "▲ +" : "▼ −"}${Math.abs(lift).toFixed(3)}`;
-    byId("big-auc").append(made);
+    made.dataset.lift = lift * better >= 0 ? "up" : "down";
+    made.textContent = `${lift >= 0 ? "▲ +" : "▼ −"}${format(Math.abs(lift))}`;
+    byId("big-quality").append(made);
   }
-  const told = frozen == null ? ["the model to compare with is not frozen yet"] : [`over the frozen model’s ${auc(frozen)}`];
-  if (best != null) told.push(`best possible ${auc(best)}`);
-  put("under-auc", told.join(" · "));
+  const told = frozen == null ? ["the model to compare with is not frozen yet"] : [`${better > 0 ? "over" : "against"} the frozen model’s ${format(frozen)}`];
+  if (best != null) told.push(`best possible ${format(best)}`);
+  put("under-quality", told.join(" · "));
 }
 
 function showRun(seen) {
@@ -185,7 +192,8 @@ function showAge() {
   const silent_s = (performance.now() - page.lastWord) / 1000;
   showBanner(isOld ? lost(age) : page.seen?.alarms ?? (silent_s > OLD_S ? neverMet() : []), isOld);
   const mark = isOld || page.seen?.alarms.length ? "⚠ " : "";
-  const told = page.seen ? `${seconds(page.seen.freshness_p99_ms == null ? null : page.seen.freshness_p99_ms / 1000)} · AUC ${auc(page.seen.auc.online)} · ` : "";
+  const { name, format, of } = page.seen ? quality(page.seen) : {};
+  const told = page.seen ? `${seconds(page.seen.freshness_p99_ms == null ? null : page.seen.freshness_p99_ms / 1000)} · ${name} ${format(of.online)} · ` : "";
   document.title = `${mark}${told}${page.seen?.run.job ?? ""} Freshet`;
 }
 

@@ -42,6 +42,10 @@ export function auc(value) {
   return value == null ? DASH : value.toFixed(3);
 }
 
+export function number(value) {
+  return value == null ? DASH : value < 999.5 ? value.toPrecision(3) : count(value);
+}
+
 // How long ago, roughly.
 export function duration(s) {
   if (s == null) return DASH;

@@ -40,10 +40,14 @@ class Dashboard:
         self.url = f"http://{self.address}/"
         # Not in the directory of the run, which is emptied between tests.
         self._job_file = pretended.run_dir.with_name("job.json")
-        job = pretended.job(dashboard={"address": self.address})
-        self._job_file.write_text(job.model_dump_json(by_alias=True, exclude_unset=True))
+        self.show(pretended.job)
         self._run_dir = pretended.run_dir
         self._process: subprocess.Popen[bytes] | None = None
+
+    def show(self, make_job: Callable[..., Any]) -> None:
+        """From its next start on, the job that `make_job` makes."""
+        job = make_job(dashboard={"address": self.address})
+        self._job_file.write_text(job.model_dump_json(by_alias=True, exclude_unset=True))
 
     def start(self) -> None:
         """Does nothing when it runs."""

@@ -1,7 +1,7 @@
 import pytest
 
 from jobs.dashboard.history import COARSE_S, FINE_S, KEPT_S, History, flatten
-from jobs.observe import AUC_OF, JOINS, STAGES, Observation
+from jobs.observe import JOINS, SCORES, STAGES, Observation
 
 
 def seen(shards: int = 2, **changed: object) -> Observation:
@@ -9,7 +9,8 @@ def seen(shards: int = 2, **changed: object) -> Observation:
         "at": 1000.0,
         "freshness_p50_ms": 1400.0,
         "freshness_p99_ms": None,
-        "auc": dict.fromkeys(AUC_OF, 0.123456789),
+        "auc": dict.fromkeys(SCORES, 0.123456789),
+        "rmse": {},
         "events_per_s": dict.fromkeys(STAGES, 10.0),
         "lag_s": dict.fromkeys(("joiner", "trainer", "ps", "replica"), 0.5),
         "joins": dict.fromkeys(JOINS, 1),
@@ -32,6 +33,12 @@ def test_a_look_becomes_a_row_of_numbers() -> None:
     assert point["auc.online"] == 0.12346
     assert (point["rows.0"], point["rows.1"], point["lookup.1"]) == (10, 11, 2.0)
     assert point["join.dead"] == 2.0  # orphan and malformed
+
+
+def test_of_a_label_that_is_a_number_the_error_is_kept() -> None:
+    point = flatten(seen(auc={}, rmse={"online": 12.3456789}))
+    assert point["rmse.online"] == 12.346
+    assert "auc.online" not in point
 
 
 def test_of_many_shards_sums_and_the_slowest_are_kept() -> None:

@@ -72,12 +72,12 @@ def test_all_charts_draw_and_values_follow_without_a_reload(
     order = seen.page.eval_on_selector_all("#charts article", "all => all.map(one => one.id)")
     assert order == [f"chart-{name}" for name in CHARTS]
     assert all(seen.colours(plot) > 5 for plot in (*CHARTS[:-1], "rows"))
-    assert "0.710" in seen.text("#big-auc")
-    assert "+0.090" in seen.text("#big-auc")
+    assert "0.710" in seen.text("#big-quality")
+    assert "+0.090" in seen.text("#big-quality")
     seen.page.evaluate("window.same = true")
     pretended.auc["served"] = 0.755
     pretended.last_minute["p99_ms"] = 3400.0
-    wait(lambda: "0.755" in seen.text("#big-auc") and "3.4" in seen.text("#big-freshness"), "new values")
+    wait(lambda: "0.755" in seen.text("#big-quality") and "3.4" in seen.text("#big-freshness"), "new values")
     assert seen.page.evaluate("window.same") is True
     assert not seen.errors
 
@@ -192,7 +192,7 @@ def test_a_dashboard_that_is_gone_is_noticed_and_found_again(
     pretended.auc["served"] = 0.7777
     pretended.write_roles()
     dashboard.start()
-    wait(lambda: "0.778" in seen.text("#big-auc"), "new values")
+    wait(lambda: "0.778" in seen.text("#big-quality"), "new values")
     wait(lambda: not seen.is_shown("#banner"), "no banner")
     assert seen.points("auc") > before, "what was seen before is kept"
 
@@ -225,5 +225,26 @@ def test_before_the_first_numbers_the_page_says_what_it_waits_for(
     seen = visit()
     wait(lambda: seen.is_shown('[data-plot="auc"] .empty'), "empty chart")
     assert "Needs clicks" in seen.text('[data-plot="auc"] .empty')
-    assert seen.text("#big-auc") == "–"
+    assert seen.text("#big-quality") == "–"
     assert not seen.errors
+
+
+def test_of_a_label_that_is_a_number_the_page_shows_the_error(
+    pretended: Any, dashboard: Any, visit: Callable[..., Visit], wait: Wait
+) -> None:
+    dashboard.stop()
+    pretended.rmse = {"served": 12.5, "frozen": 31.0}
+    dashboard.show(pretended.job_of_a_number)
+    dashboard.start()
+    seen = visit()
+    wait(lambda: seen.points("rmse") >= 2, "points")
+    assert seen.text("#title-quality") == "RMSE"
+    assert seen.page.locator("#chart-auc").count() == 0
+    assert "12.5" in seen.text("#big-quality")
+    # Less is better.
+    assert seen.page.get_attribute("#big-quality b", "data-lift") == "up"
+    assert "−18.5" in seen.text("#big-quality")
+    assert "RMSE 12.5" in seen.page.title()
+    assert not seen.errors
+    dashboard.stop()
+    dashboard.show(pretended.job)
