@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 NATIVE := ps/native
 SOURCES := $(wildcard $(NATIVE)/*.cc $(NATIVE)/*.h)
-JAVA := $(wildcard pipelines/jvm/src/main/java/freshet/join/*.java)
+JAVA := $(wildcard pipelines/jvm/src/*/java/freshet/join/*.java)
 PROOFS := tests/ps/native
 BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/*.py)))
 

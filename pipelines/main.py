@@ -2,8 +2,8 @@
 `FILE.zip` holds `pipelines/`.
 
 The settings are a job file as JSON, of which the joiner takes `name`, `seed`, `kafka`, `schema` and `joiner`.
-The jars go to the cluster with the job. Everything that differs from cluster to cluster (checkpoint directory,
-interpreter, state backend) is Flink configuration.
+The jars go with the job. Everything that differs from cluster to cluster (checkpoint directory, interpreter,
+state backend) is Flink configuration.
 """
 
 import argparse
