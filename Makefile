@@ -7,6 +7,7 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 NATIVE := ps/native
 SOURCES := $(wildcard $(NATIVE)/*.cc $(NATIVE)/*.h)
+JAVA := $(wildcard pipelines/jvm/src/*/java/freshet/join/*.java)
 PROOFS := tests/ps/native
 BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/*.py)))
 
@@ -82,8 +83,8 @@ $(NATIVE_DONE): $(NATIVE)/CMakeLists.txt $(SOURCES) $(PACKAGES_DONE)
 	@$(BIN)/cmake --build $(@D) -- --quiet
 	@touch $@
 
-$(JARS_DONE): pom.xml | require
-	@echo "Jars of Kafka into .cache/jars"
+$(JARS_DONE): pom.xml $(wildcard */*/pom.xml) $(JAVA) | require
+	@echo "Jars of Kafka, and the joiner's, into .cache/jars"
 	@rm -rf $(@D)
-	@mvn -q -B -ntp generate-resources
+	@mvn -q -B -ntp package
 	@touch $@

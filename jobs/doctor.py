@@ -122,12 +122,15 @@ def _packages() -> Check:
 
 
 def _has_jars() -> bool:
-    return all(any((JARS / folder).glob("*.jar")) for folder in ("broker", "connector"))
+    return not _missing_jars()
+
+
+def _missing_jars() -> list[str]:
+    return [folder for folder in ("broker", "connector", "joiner") if not any((JARS / folder).glob("*.jar"))]
 
 
 def _jars() -> Check:
-    missing = [folder for folder in ("broker", "connector") if not any((JARS / folder).glob("*.jar"))]
-    if missing:
+    if missing := _missing_jars():
         return Check("jars", "fail", f"none for the {' and the '.join(missing)} in {JARS}", _SETUP)
     return Check("jars", "ok", str(JARS))
 

@@ -1,9 +1,9 @@
-"""What `flink run -py pipelines/main.py --pyFiles FILE.zip … --settings JOB.json` executes; `FILE.zip` holds
-`pipelines/`.
+"""What `flink run -py pipelines/main.py --pyFiles FILE.zip … --settings JOB.json [--jars JAR …]` executes;
+`FILE.zip` holds `pipelines/`.
 
 The settings are a job file as JSON, of which the joiner takes `name`, `seed`, `kafka`, `schema` and `joiner`.
-Everything that differs from cluster to cluster (checkpoint directory, interpreter, state backend) is Flink
-configuration.
+The jars go with the job. Everything that differs from cluster to cluster (checkpoint directory, interpreter,
+state backend) is Flink configuration.
 """
 
 import argparse
@@ -19,9 +19,11 @@ def main() -> None:
     """Submits the job to the cluster that `flink run` was called for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=Path, required=True)
-    job = JoinJob.model_validate_json(parser.parse_args().settings.read_bytes())
+    parser.add_argument("--jars", type=Path, nargs="*", default=[], help="what the cluster lacks")
+    arguments = parser.parse_args()
+    job = JoinJob.model_validate_json(arguments.settings.read_bytes())
     env = StreamExecutionEnvironment.get_execution_environment()
-    build(env, job)
+    build(env, job, arguments.jars)
     env.execute(job.name)
 
 

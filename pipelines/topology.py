@@ -9,10 +9,14 @@ headers. What runs per record outside `JoinFunction` is Flink's own code. Every 
 space has 128 groups for ever, both sinks are exactly once: their records are visible to `read_committed`
 readers after each checkpoint.
 
-The cluster needs the Kafka connector and flink-python on its class path (`flink-conf/config.yaml`).
+That is engine `python`; its cluster needs the Kafka connector and flink-python on its class path
+(`flink-conf/config.yaml`). Engine `jvm` is the same job in Java (`pipelines/jvm`): its jars go with the job,
+and no Python runs on the cluster.
 """
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from pyflink.common import Configuration, Types
@@ -30,13 +34,27 @@ TRANSACTION_TIMEOUT_MS: Final = 900_000
 """The most that a broker allows by default. An outage that lasts longer loses what was not yet committed."""
 
 
-def build(env: StreamExecutionEnvironment, job: JoinJob) -> None:
-    """Adds the whole job to `env`."""
+def build(env: StreamExecutionEnvironment, job: JoinJob, jars: Iterable[Path] = ()) -> None:
+    """Adds the whole job to `env`; `jars`: what it takes along to the cluster."""
     env.set_parallelism(job.joiner.parallelism)
     env.set_max_parallelism(MAX_PARALLELISM)
     env.enable_checkpointing(job.joiner.checkpoint_interval_ms)
     # An operator without a uid would be refused here, instead of losing its state at some later upgrade.
     env.configure(Configuration().set_string("pipeline.auto-generate-uids", "false"))
+    if urls := [jar.absolute().as_uri() for jar in jars]:
+        env.add_jars(*urls)
+    if job.joiner.engine == "jvm":
+        _build_in_java(env, job)
+    else:
+        _build_in_python(env, job)
+
+
+def _build_in_java(env: StreamExecutionEnvironment, job: JoinJob) -> None:
+    settings = job.model_dump_json(by_alias=True)
+    get_gateway().jvm.freshet.join.OnlineJoin.build(env._j_stream_execution_environment, settings)
+
+
+def _build_in_python(env: StreamExecutionEnvironment, job: JoinJob) -> None:
     tables = StreamTableEnvironment.create(env)
     tables.get_config().set("table.exec.uid.generation", "ALWAYS")
     topics = job.kafka.topics

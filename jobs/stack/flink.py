@@ -172,7 +172,14 @@ class Flink:
         restore = ["-s", restore_from] if restore_from else []
         script = ["-py", str(PROJECT / "pipelines" / "main.py"), "--pyFiles", str(archive)]
         flink = [str(self._home / "bin" / "flink"), "run", "-d", "-m", self.address]
-        return [*flink, *restore, *dynamic, *script, "--settings", str(settings)]
+        return [*flink, *restore, *dynamic, *script, "--settings", str(settings), *self._jars(is_embedded)]
+
+    def _jars(self, is_embedded: bool) -> list[str]:
+        """What the job takes along; the embedded cluster has the connector, and `python` needs no more."""
+        if self._job.joiner.engine == "python":
+            return []
+        folders = [jars("joiner")] if is_embedded else [jars("joiner"), jars("connector")]
+        return ["--jars", *(str(jar) for folder in folders for jar in sorted(folder.glob("*.jar")))]
 
     def _runs_already(self, resume: bool) -> bool:
         try:

@@ -13,6 +13,7 @@ from pipelines.join.intake import Arrival, Intake
 from pipelines.join.logic import DeadLetter, JoinLogic, Ready, Step
 from pipelines.records import Action, Request
 from pipelines.settings import JoinJob
+from tests.pipelines.join.jvm import JvmEngine
 
 FOREVER_MS = 1 << 60
 NOW_MS = 1_764_000_000_000
@@ -42,7 +43,7 @@ class Engine(Protocol):
     def on_timer(self, state: states.State | None, timestamp_ms: int, now_ms: int) -> Step: ...
 
 
-ENGINES: dict[str, Callable[[JoinJob], Engine]] = {"python": JoinLogic}
+ENGINES: dict[str, Callable[[JoinJob], Engine]] = {"python": JoinLogic, "jvm": JvmEngine}
 """By name: every test of the rules runs on each."""
 
 

@@ -1,0 +1,332 @@
+package freshet.join;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.function.LongSupplier;
+
+/**
+ * The rules of the join, without Flink, clock or I/O: {@code pipelines/join/logic.py} says what they are, and why. The
+ * state of the one request at hand comes in and goes out with each step.
+ */
+final class JoinLogic {
+  private static final int MAX_EARLY_ACTIONS = 256;
+  private static final int MAX_EARLY_BYTES = 1 << 20;
+  private static final Comparator<State.ClosedLabel> BY_ITEM =
+      Comparator.comparing((State.ClosedLabel each) -> Utf8.bytes(each.itemId()), Arrays::compareUnsigned)
+          .thenComparing(State.ClosedLabel::label, Integer::compareUnsigned);
+
+  private final Labels labels;
+  private final Sampler sampler;
+  private final Rules rules = new Rules();
+  private final ExampleEncoder encoder;
+  private final RequestReader requests;
+  private final ActionReader actions = new ActionReader();
+
+  JoinLogic(Settings settings, Schema schema) {
+    labels = new Labels(settings.labels());
+    sampler = new Sampler(settings);
+    encoder = new ExampleEncoder(settings, schema);
+    requests = new RequestReader(schema);
+  }
+
+  /** A request has come. {@code watermarkMs}: no event up to then is expected any more. */
+  Step onRequest(State state, Request request, Arrival arrival, long watermarkMs, long nowMs) {
+    Step step = new Step(state);
+    if (state instanceof State.Waiting || state instanceof State.Closed) {
+      step.add(Count.DUPLICATES, 1);
+    } else if (request.tsMs() + labels.longestMs() <= watermarkMs) {
+      step.bury(arrival, "late", "all windows had closed " + (watermarkMs - request.tsMs()) + " ms after `ts`");
+    } else {
+      accept(step, request, arrival);
+      if (state instanceof State.Early early) {
+        for (EarlyAction each : early.actions()) {
+          react(step, request, read(each), each.arrival(), nowMs);
+        }
+      }
+    }
+    return step;
+  }
+
+  private void accept(Step step, Request request, Arrival arrival) {
+    State.Waiting waiting = State.Waiting.of(request, arrival.value());
+    step.become(waiting);
+    step.wake(labels.nextMs(waiting));
+    int impressions = request.distinct().length;
+    step.add(Count.IMPRESSIONS, impressions);
+    step.add(Count.DUPLICATES, request.items().length - impressions);
+  }
+
+  /** An action has come. */
+  Step onAction(State state, Action action, Arrival arrival, LongSupplier watermarkMs, long nowMs) {
+    Step step = new Step(state);
+    Labels.Using using = labels.of(action.action());
+    if (using == null) {
+      step.add(Count.UNUSED, 1);
+    } else if (state instanceof State.Waiting waiting) {
+      react(step, parse(waiting), action, arrival, nowMs);
+    } else if (state instanceof State.Closed closed) {
+      if (using.labels().stream().anyMatch(label -> closed.hasTaken(action.itemId(), label.id()))) {
+        step.add(Count.DUPLICATES, 1);
+      } else {
+        step.bury(arrival, "late", "every window of its request had closed");
+      }
+    } else if (expiryMs(action) <= watermarkMs.getAsLong()) {
+      step.bury(arrival, "late", "its window had closed, whatever its request");
+    } else {
+      keep(step, (State.Early) state, action, arrival);
+    }
+    return step;
+  }
+
+  /** Event time has reached a timer of this request. One that means nothing any more changes nothing. */
+  Step onTimer(State state, long timestampMs, long nowMs) {
+    Step step = new Step(state);
+    if (state instanceof State.Early early) {
+      expire(step, early, timestampMs);
+    } else if (state instanceof State.Waiting waiting) {
+      close(step, waiting, timestampMs, nowMs);
+    } else if (state instanceof State.Closed closed && forgetMs(closed) <= timestampMs) {
+      step.become(null);
+    }
+    return step;
+  }
+
+  private void react(Step step, Request request, Action action, Arrival arrival, long nowMs) {
+    State.Waiting state = (State.Waiting) step.state();
+    Labels.Using using = labels.of(action.action());
+    int position = request.position(action.itemId());
+    if (using == null) {
+      step.add(Count.UNUSED, 1);
+    } else if (position < 0) {
+      step.bury(arrival, "orphan", "its request has no item " + Quotes.quote(action.itemId()));
+    } else if (Math.abs(action.tsMs() - state.tsMs()) > using.reachMs()) {
+      refuse(step, state, position, using.labels(), action, arrival);
+    } else {
+      offer(step, state, request, position, using.labels(), action, arrival, nowMs);
+    }
+  }
+
+  private void offer(
+      Step step,
+      State.Waiting state,
+      Request request,
+      int position,
+      List<Label> asked,
+      Action action,
+      Arrival arrival,
+      long nowMs) {
+    Rules.Reading reading = rules.read(asked, action);
+    Sampler.Sample sample = sampler.of(request);
+    Lesson lesson = new Lesson(position, labels.all().size());
+    State.Waiting after = state;
+    int takers = 0;
+    for (int place = 0; place < asked.size(); place++) {
+      Label label = asked.get(place);
+      float value = reading.values()[place];
+      Taken offer = new Taken(position, label.id(), false, value, action.tsMs(), arrival.loggedTsMs());
+      switch (label.fate(state, state.taken(position, label.id()), offer)) {
+        case LEAVES -> {
+          lesson.teach(label, offer, label.isClosed(state) && sample.isKept(position) ? label.otherwise() : null);
+          takers++;
+        }
+        case WAITS -> {
+          after = after.with(offer);
+          takers++;
+        }
+        case NOTHING -> {}
+      }
+    }
+    if (takers == 0) {
+      refuse(step, state, position, asked, action, arrival);
+      return;
+    }
+    after = lesson.after(after);
+    // What it took the place of has come for nothing.
+    step.add(Count.DUPLICATES, after.taken().length < state.taken().length + takers ? 1 : 0);
+    step.become(after);
+    if (!lesson.isEmpty()) {
+      byte[] example = encoder.encode(lesson, request, state, sample.rate(position), nowMs);
+      step.add(lesson.count(), 1);
+      step.give(new Output.Ready(request.requestId(), List.of(example), 0, 0));
+    }
+  }
+
+  /** An action that none of the labels it asked has taken. */
+  private static void refuse(
+      Step step, State.Waiting state, int position, List<Label> asked, Action action, Arrival arrival) {
+    if (asked.stream().anyMatch(label -> state.taken(position, label.id()) != null)) {
+      step.add(Count.DUPLICATES, 1);
+    } else if (action.tsMs() < state.tsMs()) {
+      step.bury(arrival, "orphan", (state.tsMs() - action.tsMs()) + " ms before its request");
+    } else {
+      step.bury(arrival, "late", (action.tsMs() - state.tsMs()) + " ms after its request, after its window");
+    }
+  }
+
+  /** Lets an action wait for its request. */
+  private void keep(Step step, State.Early state, Action action, Arrival arrival) {
+    List<EarlyAction> waiting = state == null ? List.of() : state.actions();
+    List<Action> known = waiting.stream().map(this::read).toList();
+    // Of two clicks on one item both wait: which of them is near enough, only the request can tell.
+    if (known.stream().anyMatch(action::isSame)) {
+      step.add(Count.DUPLICATES, 1);
+    } else if (waiting.size() >= MAX_EARLY_ACTIONS
+        || waiting.stream().mapToLong(EarlyAction::bytes).sum() > MAX_EARLY_BYTES) {
+      step.bury(arrival, "orphan", waiting.size() + " actions wait for its request already");
+    } else {
+      List<EarlyAction> now = new ArrayList<>(waiting);
+      now.add(EarlyAction.of(arrival));
+      step.become(new State.Early(now));
+      // One timer waits, for the first to give up.
+      long expiryMs = expiryMs(action);
+      if (known.stream().allMatch(each -> expiryMs < expiryMs(each))) {
+        step.wake(expiryMs);
+      }
+    }
+  }
+
+  private void expire(Step step, State.Early state, long timestampMs) {
+    List<EarlyAction> left = new ArrayList<>();
+    long nextMs = Long.MAX_VALUE;
+    for (EarlyAction each : state.actions()) {
+      long expiryMs = expiryMs(read(each));
+      if (expiryMs > timestampMs) {
+        left.add(each);
+        nextMs = Math.min(nextMs, expiryMs);
+      } else {
+        step.bury(each.arrival(), "orphan", "no request came for it before its window had passed");
+      }
+    }
+    step.become(left.isEmpty() ? null : new State.Early(left));
+    if (!left.isEmpty()) {
+      step.wake(nextMs);
+    }
+  }
+
+  private void close(Step step, State.Waiting waiting, long timestampMs, long nowMs) {
+    boolean isLast = waiting.tsMs() + labels.longestMs() <= timestampMs;
+    long[] momentsMs = labels.moments(waiting, timestampMs);
+    if (momentsMs.length == 0 && !isLast) {
+      return;
+    }
+    Request request = parse(waiting);
+    Sampler.Sample sample = sampler.of(request);
+    List<byte[]> examples = new ArrayList<>();
+    State.Waiting state = waiting;
+    for (long momentMs : momentsMs) {
+      state = state.closedThrough(state.tsMs() + momentMs);
+      for (Lesson lesson : lessons(state, request, sample)) {
+        examples.add(encoder.encode(lesson, request, state, sample.rate(lesson.position()), nowMs));
+        step.add(lesson.count(), 1);
+        state = lesson.after(state);
+      }
+    }
+    step.become(state);
+    if (isLast) {
+      end(step, state, request, sample, examples);
+    } else {
+      step.give(new Output.Ready(request.requestId(), examples, 0, 0));
+      step.wake(labels.nextMs(state));
+    }
+  }
+
+  /** What the moment that the state has come to teaches of all items. */
+  private List<Lesson> lessons(State.Waiting state, Request request, Sampler.Sample sample) {
+    long momentMs = state.closedThroughMs() - state.tsMs();
+    List<Lesson> lessons = new ArrayList<>();
+    List<Label> closing = labels.closingAt(momentMs);
+    if (!closing.isEmpty()) {
+      for (int position : request.distinct()) {
+        addLessons(closing, state, position, sample.isKept(position), lessons);
+      }
+    }
+    return lessons;
+  }
+
+  /** First what the windows brought, then, apart from it, what is late and would have come after. */
+  private void addLessons(
+      List<Label> closing, State.Waiting state, int position, boolean isKept, List<Lesson> lessons) {
+    Lesson window = new Lesson(position, labels.all().size());
+    Lesson late = new Lesson(position, labels.all().size());
+    for (Label label : closing) {
+      Taken taken = state.taken(position, label.id());
+      if (taken == null || !taken.hasLeft()) {
+        close(label, taken, state, window, late, isKept);
+      }
+    }
+    if (!window.isEmpty()) {
+      lessons.add(window);
+    }
+    if (!late.isEmpty()) {
+      lessons.add(late);
+    }
+  }
+
+  private static void close(
+      Label label, Taken taken, State.Waiting state, Lesson window, Lesson late, boolean isKept) {
+    if (taken != null && label.isInWindow(state, taken)) {
+      window.teach(label, taken, null);
+      return;
+    }
+    Float was = isKept ? label.otherwise() : null;
+    if (was != null) {
+      window.teachOtherwise(label);
+    }
+    if (taken != null) {
+      late.teach(label, taken, was);
+    }
+  }
+
+  /** Of a request whose last label has ended, only what it has taken is remembered. */
+  private void end(Step step, State.Waiting state, Request request, Sampler.Sample sample, List<byte[]> examples) {
+    int sampledAway = 0;
+    int rest = 0;
+    for (int position : request.distinct()) {
+      if (Arrays.stream(state.taken()).noneMatch(each -> each.position() == position && each.hasLeft())) {
+        rest++;
+        sampledAway += sample.isKept(position) ? 0 : 1;
+      }
+    }
+    boolean isSilent = labels.all().stream().allMatch(label -> label.otherwise() == null);
+    step.give(new Output.Ready(request.requestId(), examples, sampledAway, isSilent ? rest - sampledAway : 0));
+    State.Closed closed = new State.Closed(state.tsMs(), remembered(state, request));
+    step.become(closed);
+    step.wake(forgetMs(closed));
+  }
+
+  private static State.ClosedLabel[] remembered(State.Waiting state, Request request) {
+    return Arrays.stream(state.taken())
+        .filter(Taken::hasLeft)
+        .map(each -> new State.ClosedLabel(request.itemIds()[each.position()], each.label()))
+        .sorted(BY_ITEM)
+        .toArray(State.ClosedLabel[]::new);
+  }
+
+  private long expiryMs(Action action) {
+    Labels.Using using = labels.of(action.action());
+    return action.tsMs() + (using == null ? labels.longestMs() : using.reachMs());
+  }
+
+  private long forgetMs(State.Closed state) {
+    // From then on, an action that happened within reach is late whatever is known of its request.
+    return state.tsMs() + 2 * labels.longestMs();
+  }
+
+  private Request parse(State.Waiting state) {
+    try {
+      return requests.parse(state.value());
+    } catch (MalformedEvent refusal) {
+      throw new IllegalStateException("a request that had been accepted: " + refusal.detail(), refusal);
+    }
+  }
+
+  private Action read(EarlyAction early) {
+    try {
+      return actions.read(early.value());
+    } catch (MalformedEvent refusal) {
+      throw new IllegalStateException("an action that had been accepted: " + refusal.detail(), refusal);
+    }
+  }
+}

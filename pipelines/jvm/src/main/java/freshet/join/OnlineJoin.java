@@ -1,0 +1,98 @@
+package freshet.join;
+
+import java.time.Duration;
+import java.util.Properties;
+import org.apache.flink.api.common.eventtime.WatermarkStrategy;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.connector.base.DeliveryGuarantee;
+import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.sink.TransactionNamingStrategy;
+import org.apache.flink.connector.kafka.source.KafkaSource;
+import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
+import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.util.OutputTag;
+
+/** The joiner as a Flink job without Python. {@code pipelines/topology.py} says what it is made of, and calls it. */
+public final class OnlineJoin {
+  /** The most that a broker allows by default. An outage that lasts longer loses what was not yet committed. */
+  private static final int TRANSACTION_TIMEOUT_MS = 900_000;
+
+  private static final int LEAST_BUFFER_BYTES = 32 << 20;
+  private static final TypeInformation<Message> MESSAGE = Types.POJO(Message.class);
+  private static final OutputTag<Message> DEAD_LETTERS = new OutputTag<>("dead-letters", MESSAGE);
+
+  private final Settings settings;
+  private final StreamExecutionEnvironment env;
+
+  private OnlineJoin(StreamExecutionEnvironment env, Settings settings) {
+    this.env = env;
+    this.settings = settings;
+  }
+
+  /** Adds sources, join and sinks to {@code env}; {@code settingsJson}: the job file, every default filled in. */
+  public static void build(StreamExecutionEnvironment env, String settingsJson) {
+    Settings settings = Settings.parse(settingsJson);
+    OnlineJoin job = new OnlineJoin(env, settings);
+    DataStream<KeyedArrival> arrivals =
+        job.arrivals("features", settings.kafka().features(), false)
+            .union(job.arrivals("actions", settings.kafka().actions(), true));
+    SingleOutputStreamOperator<Message> joined =
+        arrivals
+            .keyBy(KeyedArrival::id, Types.STRING)
+            .process(new JoinFunction(settingsJson, DEAD_LETTERS), MESSAGE)
+            .name("join")
+            .uid("join");
+    job.write(joined, "examples", settings.kafka().examples());
+    job.write(joined.getSideOutput(DEAD_LETTERS), "dead_letters", settings.kafka().deadLetters());
+  }
+
+  private DataStream<KeyedArrival> arrivals(String name, String topic, boolean isAction) {
+    KafkaSource<KeyedArrival> source =
+        KafkaSource.<KeyedArrival>builder()
+            .setProperties(client())
+            .setBootstrapServers(settings.kafka().bootstrap())
+            .setTopics(topic)
+            .setGroupId(settings.name() + "-joiner")
+            .setStartingOffsets(OffsetsInitializer.earliest())
+            .setProperty("isolation.level", "read_committed")
+            .setProperty("max.partition.fetch.bytes", Integer.toString(settings.kafka().maxMessageBytes()))
+            .setDeserializer(new ArrivalReader(isAction, settings))
+            .build();
+    return env.fromSource(source, watermarks(), name).uid(name);
+  }
+
+  private WatermarkStrategy<KeyedArrival> watermarks() {
+    long outOfOrderMs = settings.joiner().outOfOrderMs();
+    return WatermarkStrategy.<KeyedArrival>forGenerator(context -> new Watermarks(outOfOrderMs))
+        .withTimestampAssigner((event, recordTsMs) -> event.eventTimeMs())
+        .withIdleness(Duration.ofMillis(Math.max(1, settings.joiner().idleMs())));
+  }
+
+  private void write(DataStream<Message> messages, String name, String topic) {
+    int maxMessageBytes = settings.kafka().maxMessageBytes();
+    int bufferBytes = (int) Math.min(Integer.MAX_VALUE, Math.max(2L * maxMessageBytes, LEAST_BUFFER_BYTES));
+    KafkaSink<Message> sink =
+        KafkaSink.<Message>builder()
+            .setKafkaProducerConfig(client())
+            .setBootstrapServers(settings.kafka().bootstrap())
+            .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
+            .setTransactionalIdPrefix(settings.name() + "-joiner-" + name)
+            // A few ids that are used again, instead of new ones with every checkpoint.
+            .setTransactionNamingStrategy(TransactionNamingStrategy.POOLING)
+            .setProperty("transaction.timeout.ms", Integer.toString(TRANSACTION_TIMEOUT_MS))
+            .setProperty("max.request.size", Integer.toString(maxMessageBytes))
+            .setProperty("buffer.memory", Integer.toString(bufferBytes))
+            .setRecordSerializer(new MessageWriter(topic))
+            .build();
+    messages.sinkTo(sink).name(name).uid(name);
+  }
+
+  private Properties client() {
+    Properties properties = new Properties();
+    properties.putAll(settings.kafka().client());
+    return properties;
+  }
+}

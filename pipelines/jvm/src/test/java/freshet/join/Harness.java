@@ -1,0 +1,167 @@
+package freshet.join;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ArrayNode;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ObjectNode;
+
+/**
+ * Drives the parts of the engine for the tests in Python ({@code tests/pipelines/join/jvm.py}): a call is a line of JSON, and
+ * so is its answer. Bytes are in base64.
+ */
+public final class Harness {
+  private final ObjectMapper mapper = new ObjectMapper();
+  private final List<Job> jobs = new ArrayList<>();
+  private final Json json = new Json();
+
+  private static final class Job {
+    private final Intake intake;
+    private final JoinLogic logic;
+    private final Messages messages;
+    private final Letters letters;
+    private final ArrivalReader features;
+    private final ArrivalReader actions;
+
+    private Job(Settings settings) {
+      Schema schema = new Schema(settings);
+      intake = new Intake(settings, schema);
+      logic = new JoinLogic(settings, schema);
+      messages = new Messages(settings);
+      letters = new Letters(settings);
+      features = new ArrivalReader(false, settings);
+      actions = new ArrivalReader(true, settings);
+      features.open(null);
+      actions.open(null);
+    }
+  }
+
+  /** Answers until its input ends. */
+  public static void main(String[] arguments) throws IOException {
+    Harness harness = new Harness();
+    PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+    BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    for (String line = in.readLine(); line != null; line = in.readLine()) {
+      out.println(harness.mapper.writeValueAsString(harness.answer(harness.mapper.readTree(line))));
+    }
+  }
+
+  private ObjectNode answer(JsonNode call) throws IOException {
+    ObjectNode answer = mapper.createObjectNode();
+    try {
+      switch (call.get("call").asText()) {
+        case "job" -> answer.put("job", addJob(call.get("settings").asText()));
+        case "json" -> readJson(call.get("data").binaryValue(), answer);
+        case "state" -> answer.put("state", StateCodec.encode(StateCodec.decode(call.get("data").binaryValue())));
+        case "source" -> source(job(call), call, answer);
+        case "event" -> event(job(call), call, answer);
+        case "letter" -> letter(job(call), call, answer);
+        default -> timer(job(call), call, answer);
+      }
+    } catch (JsonException problem) {
+      answer.put("problem", problem.getMessage());
+    } catch (MalformedEvent refusal) {
+      answer.put("reason", refusal.reason()).put("detail", refusal.detail());
+    } catch (RuntimeException failure) {
+      answer.put("failure", failure.toString());
+    }
+    return answer;
+  }
+
+  private int addJob(String settings) {
+    jobs.add(new Job(Settings.parse(settings)));
+    return jobs.size() - 1;
+  }
+
+  private Job job(JsonNode call) {
+    return jobs.get(call.get("job").asInt());
+  }
+
+  private void readJson(byte[] data, ObjectNode answer) throws JsonException, MalformedEvent {
+    json.parse(data);
+    answer.put("quote", Quotes.quote(json, 0)).put("bytes", JsonLength.of(json, 0, 0));
+  }
+
+  private static void source(Job job, JsonNode call, ObjectNode answer) throws IOException {
+    Arrival arrival = arrival(call);
+    KeyedArrival read = (arrival.isAction() ? job.actions : job.features).read(arrival, call.get("now").asLong());
+    answer.put("id", read.id()).put("event_time", read.eventTimeMs());
+  }
+
+  private static void event(Job job, JsonNode call, ObjectNode answer) throws IOException, MalformedEvent {
+    Arrival arrival = arrival(call);
+    long nowMs = call.get("now").asLong();
+    long watermarkMs = call.get("watermark").asLong();
+    long readMs = call.get("read").asLong();
+    State before = state(call);
+    if (arrival.isAction()) {
+      Action action = job.intake.readAction(arrival, readMs);
+      if (!action.isHeartbeat()) {
+        write(job, job.logic.onAction(before, action, arrival, () -> watermarkMs, nowMs), answer);
+      }
+    } else {
+      Request request = job.intake.readRequest(arrival, readMs);
+      if (request.items().length > 0) {
+        write(job, job.logic.onRequest(before, request, arrival, watermarkMs, nowMs), answer);
+      }
+    }
+  }
+
+  private static void timer(Job job, JsonNode call, ObjectNode answer) throws IOException {
+    write(job, job.logic.onTimer(state(call), call.get("timestamp").asLong(), call.get("now").asLong()), answer);
+  }
+
+  private static void letter(Job job, JsonNode call, ObjectNode answer) throws IOException {
+    String reason = call.get("reason").asText();
+    put(job.letters.write(new Output.DeadLetter(arrival(call), reason, call.get("detail").asText())), answer);
+  }
+
+  private static Arrival arrival(JsonNode call) throws IOException {
+    JsonNode arrival = call.get("arrival");
+    return new Arrival(
+        arrival.get("is_action").asBoolean(),
+        arrival.get("key").binaryValue(),
+        arrival.get("value").binaryValue(),
+        arrival.get("partition").asInt(),
+        arrival.get("offset").asLong(),
+        arrival.get("logged_ts_ms").asLong());
+  }
+
+  private static State state(JsonNode call) throws IOException {
+    byte[] data = call.get("state").binaryValue();
+    return data == null ? null : StateCodec.decode(data);
+  }
+
+  private static void write(Job job, Step step, ObjectNode answer) {
+    answer.put("state", step.state() == null ? null : StateCodec.encode(step.state()));
+    if (step.timerMs() != Step.NO_TIMER) {
+      answer.put("timer", step.timerMs());
+    }
+    ArrayNode output = answer.putArray("output");
+    for (Output each : step.output()) {
+      if (each instanceof Output.Ready ready) {
+        job.messages.write(ready).forEach(message -> put(message, output.addObject()));
+      } else {
+        put(job.letters.write((Output.DeadLetter) each), output.addObject());
+      }
+    }
+    ObjectNode counts = answer.putObject("counts");
+    for (Count count : Count.values()) {
+      if (step.count(count) > 0) {
+        counts.put(count.metric().replace("freshet_joiner_", ""), step.count(count));
+      }
+    }
+  }
+
+  private static void put(Message message, ObjectNode answer) {
+    answer.put("key", message.key).put("value", message.value).put("topic", message.topic);
+    answer.put("partition", message.partition).put("offset", message.offset);
+    answer.put("reason", message.reason).put("detail", message.detail);
+  }
+}
