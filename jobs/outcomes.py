@@ -19,7 +19,7 @@ NAN = math.nan
 
 @dataclass
 class Outcomes:
-    """One entry per example, in the order of the topic; `sampled_away` by request id."""
+    """One entry per example of an impression, in the order of the topic; the counters by request id."""
 
     request_ids: list[str] = field(default_factory=list)
     item_ids: list[str] = field(default_factory=list)
@@ -30,6 +30,9 @@ class Outcomes:
     """`label:NAME`, `mask:…`, `was:…`, `otherwise:…`, `score:…`, `score:NAME@frozen`, `score:NAME@best`; NaN
     where absent."""
     sampled_away: Counter[str] = field(default_factory=Counter)
+    unlabelled: Counter[str] = field(default_factory=Counter)
+    pooled: int = 0
+    """Negatives drawn from recent items: no impressions."""
 
     def __len__(self) -> int:
         return len(self.request_ids)
@@ -52,13 +55,18 @@ def read_outcomes(messages: Iterable[Message], labels: Sequence[str]) -> Outcome
         batch = ExampleList.FromString(message.value())
         for example in batch.examples:
             _append(outcomes, example)
-        if batch.sampled_away:
-            outcomes.sampled_away[message.key().decode()] += batch.sampled_away
+        if batch.sampled_away or batch.unlabelled:
+            request_id = message.key().decode()
+            outcomes.sampled_away[request_id] += batch.sampled_away
+            outcomes.unlabelled[request_id] += batch.unlabelled
     return outcomes
 
 
 def _append(outcomes: Outcomes, example: bytes) -> None:
     features = Example.FromString(example).features.feature
+    if "pool_for" in features:
+        outcomes.pooled += 1
+        return
     outcomes.request_ids.append(features["request_id"].bytes_list.value[0].decode())
     outcomes.item_ids.append(features["item_id"].bytes_list.value[0].decode())
     outcomes.ts_ms.append(features["ts"].int64_list.value[0])

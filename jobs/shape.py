@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
@@ -70,8 +70,14 @@ def find(path: KeyPath) -> dict[str, Any]:
         if isinstance(key, int):
             node = _resolve(node.get("items", {}))
         else:
-            node = _resolve(node.get("properties", {}).get(key) or node.get("additionalProperties") or {})
+            named = node.get("properties", {}).get(key) or node.get("additionalProperties")
+            node = _resolve(named or next(iter(_patterns(node).values()), {}))
     return node
+
+
+def _patterns(node: dict[str, Any]) -> dict[str, Any]:
+    """Where only the names of keys are restricted: the one pattern, and what stands there."""
+    return cast(dict[str, Any], node.get("patternProperties", {}))
 
 
 def keys_of(path: KeyPath) -> list[str]:
@@ -131,7 +137,7 @@ def findings_of(error: ValidationError, document: Any) -> list[Finding]:
     errors: dict[KeyPath, str] = {}
     for each in error.errors(include_url=False, include_context=False, include_input=False):
         path = each["loc"] if each["type"] == "missing" else _existing(each["loc"], document)
-        errors.setdefault(path, each["type"])
+        errors.setdefault(path, "key" if each["loc"][-1] == "[key]" else each["type"])
     unknown = [_unknown(path) for path, kind in errors.items() if kind == "extra_forbidden"]
     mistyped = {(*each.path[:-1], each.suggestion) for each in unknown}
     missing = [
@@ -139,9 +145,10 @@ def findings_of(error: ValidationError, document: Any) -> list[Finding]:
         for path, kind in errors.items()
         if kind == "missing" and path not in mistyped
     ]
-    kinds = ("missing", "extra_forbidden")
+    keys = [_wrong_key(path) for path, kind in errors.items() if kind == "key"]
+    kinds = ("missing", "extra_forbidden", "key")
     wrong = [_wrong(path, value_at(document, path)) for path, kind in errors.items() if kind not in kinds]
-    return [*unknown, *missing, *wrong]
+    return [*unknown, *missing, *keys, *wrong]
 
 
 def _existing(path: KeyPath, document: Any) -> KeyPath:
@@ -191,6 +198,13 @@ def _wrong(path: KeyPath, value: Any) -> Finding:
     return Finding(path, message, _meant(node, value))
 
 
+def _wrong_key(path: KeyPath) -> Finding:
+    """A key that may be anything of a form, and has not that form."""
+    (pattern,) = _patterns(find(path[:-1]))
+    node = {"type": "string", "pattern": pattern}
+    return Finding(path, f"must be {describe(node)}", _meant(node, path[-1]), is_key=True)
+
+
 def _meant(node: dict[str, Any], value: Any) -> str | None:
     if not isinstance(value, str):
         return None
@@ -207,15 +221,22 @@ def _meant(node: dict[str, Any], value: Any) -> str | None:
 
 
 def sources_without(job: Job, keys: Mapping[str, Iterable[str]], who_has: str) -> Iterator[Finding]:
-    """The features whose value is in no request: `keys` of each origin are all that there are."""
+    """The features, and the fields of `negatives.by`, whose value is in no request.
+
+    `keys` of each origin are all that there are.
+    """
+    places: dict[KeyPath, str] = {
+        ("schema", "features", name, "from"): feature.source for name, feature in job.schema_.features.items()
+    }
+    places |= {("joiner", "negatives", "by", source): source for source in job.joiner.negatives.by}
     known = {origin: [f"{origin}.{key}" for key in dict.fromkeys(keys[origin])] for origin in keys}
-    for name, feature in job.schema_.features.items():
-        here = known[feature.source.split(".", 1)[0]]
-        if feature.source not in here:
-            path = ("schema", "features", name, "from")
-            everywhere = list(chain(*known.values()))
-            same = (each for each in everywhere if each.endswith(f".{feature.source.split('.', 1)[1]}"))
-            meant = next(same, None) or nearest(feature.source, here) or nearest(feature.source, everywhere)
+    everywhere = list(chain(*known.values()))
+    for path, source in places.items():
+        here = known[source.split(".", 1)[0]]
+        if source not in here:
+            same = (each for each in everywhere if each.endswith(f".{source.split('.', 1)[1]}"))
+            meant = next(same, None) or nearest(source, here) or nearest(source, everywhere)
             shown = ", ".join(here[:_SHOWN]) + (", …" if len(here) > _SHOWN else "")
             uses = (path, ("traffic", "kind"), ("traffic", "path"))
-            yield Finding(path, f"is in no request: {who_has} {shown}", meant, uses)
+            message = f"is in no request: {who_has} {shown}"
+            yield Finding(path, message, meant, uses, is_key=path[-1] == source)

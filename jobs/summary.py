@@ -21,16 +21,9 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from jobs.accounting import (
-    Inputs,
-    account_actions,
-    account_impressions,
-    impressions_of,
-    read_actions,
-    read_letters,
-    read_requests,
-)
+from jobs.accounting import account_actions, account_impressions
 from jobs.http import ask
+from jobs.inputs import Inputs, impressions_of, read_actions, read_letters, read_requests
 from jobs.outcomes import Outcomes, read_outcomes
 from jobs.spec import Job
 from jobs.topics import read_topic
@@ -38,6 +31,7 @@ from model.quality import Quality, measure, sightings
 from pipelines.schema import LabelKind
 
 STATUS_TIMEOUT_S = 5.0
+_PARTS = ("out", "sampled", "unlabelled", "dead", "waiting")
 
 
 def summarize(job: Job, run_dir: Path) -> dict[str, Any]:
@@ -165,7 +159,7 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
             "impressions per second",
             f"{_number(summary['impressions_per_s'], ',.0f')} for {summary['duration_s']:,.0f} s",
         ),
-        ("in = out + sampled + dead + waiting", _sum_of(accounting)),
+        ("in = out + sampled + unlabelled + dead + waiting", _sum_of(accounting)),
     ]
 
 
@@ -185,7 +179,7 @@ def _number(value: float | None, form: str, unit: str = "") -> str:
 
 
 def _sum_of(accounting: dict[str, Any]) -> str:
-    parts = " + ".join(f"{accounting[name]:,}" for name in ("out", "sampled", "dead", "waiting"))
+    parts = " + ".join(f"{accounting[name]:,}" for name in _PARTS)
     verdict = "closes" if accounting["closes"] else f"does NOT close: {_fault(accounting)}"
     return f"{accounting['in']:,} = {parts} ({verdict})"
 

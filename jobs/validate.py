@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from itertools import chain, pairwise
-from typing import Final
+from typing import Final, Literal
 
 from jobs.document import KeyPath, dotted
 from jobs.optimizers import dense_optimizer_findings, optimizer_findings
 from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
-from pipelines.schema import RESERVED_NAMES, FeatureSettings
+from pipelines.join.expressions import Expression, ExpressionError
+from pipelines.schema import RESERVED_NAMES, RESERVED_PREFIXES, FeatureSettings, LabelSettings
 from ps.settings import LEAST_MEMORY_BYTES, AdmissionSettings, TableSettings
 
 SIMULATED_KEYS: Final = {
@@ -27,7 +28,6 @@ ACTIONS: Final = {
 }
 """The actions that each kind of traffic makes."""
 
-_PREFIXES: Final = ("label:", "mask:", "score:")
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _FEATURES: Final = ("schema", "features")
@@ -36,7 +36,7 @@ _FEATURES: Final = ("schema", "features")
 def check(job: Job) -> list[Finding]:
     """Every mistake in a job whose types are right."""
     checks = (
-        *(_names, _features, _crosses, _labels, _tables),
+        *(_names, _features, _crosses, _labels, _rules, _tables),
         *(_optimizers, _model, _kafka, _addresses, _counts, _joiner, _schedule, _traffic),
     )
     return list(chain.from_iterable(each(job) for each in checks))
@@ -66,10 +66,10 @@ def _name(path: KeyPath, name: str) -> Iterator[Finding]:
     if name in RESERVED_NAMES and path != (*_FEATURES, "item_id"):
         message = f"is reserved, as {', '.join(sorted(RESERVED_NAMES))} are: name it differently"
         yield Finding(path, message, is_key=True)
-    if not name or name.startswith(_PREFIXES):
+    if not name or name.startswith(RESERVED_PREFIXES):
         yield Finding(
             path,
-            f"is no name for a feature: {', '.join(_PREFIXES)} and an empty name are Freshet's own",
+            f"is no name for a feature: {', '.join(RESERVED_PREFIXES)} and an empty name are Freshet's own",
             is_key=True,
         )
 
@@ -139,6 +139,34 @@ def _labels(job: Job) -> Iterator[Finding]:
             if known and action not in known:
                 message = f"never happens: {job.traffic.kind} traffic has the actions {', '.join(known)}"
                 yield Finding(path, message, nearest(action, known), (path, ("traffic", "kind")))
+
+
+def _rules(job: Job) -> Iterator[Finding]:
+    for name, label in job.schema_.labels.items():
+        path = ("schema", "labels", name)
+        if label.kind == "binary":
+            yield from _of_numbers(path, label)
+        elif label.take != "first" and label.late_s:
+            message = f"is for `take: first`: {label.take} is known when the window ends, and leaves then"
+            yield Finding((*path, "late_s"), message, uses=((*path, "take"),), is_key=True)
+        yield from _expression((*path, "when"), label.when, "boolean")
+        yield from _expression((*path, "value"), label.value, "number")
+
+
+def _of_numbers(path: KeyPath, label: LabelSettings) -> Iterator[Finding]:
+    for key in ("value", "take", "otherwise"):
+        if getattr(label, key) != LabelSettings.model_fields[key].default:
+            message = "is for labels of `kind: number`; this one is binary, 1 or 0"
+            yield Finding((*path, key), message, uses=((*path, "kind"), (*path, key)), is_key=True)
+
+
+def _expression(path: KeyPath, text: str | None, kind: Literal["boolean", "number"]) -> Iterator[Finding]:
+    if text is None:
+        return
+    try:
+        Expression(text, kind)
+    except ExpressionError as error:
+        yield Finding(path, f"must be a CEL expression whose result is a {kind}: {error}", uses=(path,))
 
 
 def _tables(job: Job) -> Iterator[Finding]:
@@ -292,6 +320,21 @@ def _joiner(job: Job) -> Iterator[Finding]:
             "each TaskManager of the embedded cluster runs one subtask"
         )
         yield Finding(uses[0], message, uses=uses)
+
+    yield from _pool(job)
+
+
+def _pool(job: Job) -> Iterator[Finding]:
+    pool, path, labels = job.joiner.pool, ("joiner", "pool"), job.schema_.labels
+    if pool is None:
+        return
+    if job.joiner.engine == "python":
+        message = "is kept by engine jvm only: set joiner.engine to jvm, or leave the pool out"
+        yield Finding(path, message, uses=(("joiner", "engine"),), is_key=True)
+    if pool.label is not None and pool.label not in labels:
+        where = (*path, "label")
+        message = f"is not a label; there is {enumerated(labels)}"
+        yield Finding(where, message, nearest(pool.label, labels), (where, ("schema", "labels")))
 
 
 def _schedule(job: Job) -> Iterator[Finding]:

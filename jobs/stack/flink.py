@@ -248,5 +248,6 @@ def _reporter(address: str) -> dict[str, object]:
 
 def _pack(archive: Path) -> None:
     with zipfile.ZipFile(archive, "w") as package:
-        for file in sorted((PROJECT / "pipelines").rglob("*.py")):
-            package.write(file, file.relative_to(PROJECT))
+        for kind in ("*.py", "*.yaml"):
+            for file in sorted((PROJECT / "pipelines").rglob(kind)):
+                package.write(file, file.relative_to(PROJECT))

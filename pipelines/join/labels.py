@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from pipelines.join.expressions import Expression
 from pipelines.join.state import Taken, Waiting, label_id
 from pipelines.records import float32
 from pipelines.schema import ExampleSchema, LabelSettings, Take
@@ -23,11 +24,18 @@ class Label:
     id: int
     actions: tuple[str, ...]
     is_number: bool
+    when: Expression | None
+    value: Expression | None
     take: Take
     otherwise: float | None
     """What it is without an action; None: nothing is taught then."""
     window_ms: int
     reach_ms: int
+
+    @property
+    def rules(self) -> tuple[Expression, ...]:
+        """Its expressions."""
+        return tuple(rule for rule in (self.when, self.value) if rule is not None)
 
     def is_closed(self, state: Waiting) -> bool:
         """Whether its window has closed."""
@@ -78,7 +86,10 @@ class ActionLabels:
 
 
 class Labels:
-    """All labels of a schema. `moments_ms`: the times since a request at which something ends, ascending."""
+    """All labels of a schema. `moments_ms`: the times since a request at which something ends, ascending.
+
+    Raises ExpressionError for an expression that is wrong.
+    """
 
     def __init__(self, schema: ExampleSchema) -> None:
         self.all: Final = tuple(_label(name, settings) for name, settings in schema.labels.items())
@@ -123,6 +134,8 @@ def _label(name: str, settings: LabelSettings) -> Label:
         id=label_id(name),
         actions=settings.actions,
         is_number=is_number,
+        when=None if settings.when is None else Expression(settings.when, "boolean"),
+        value=Expression(settings.value, "number") if is_number and settings.value is not None else None,
         take=settings.take if is_number else "first",
         otherwise=None if otherwise is None else float32(otherwise) + 0.0,
         window_ms=window_ms,

@@ -52,6 +52,35 @@ def test_a_job_that_was_written_is_read_back_as_it_was(tmp_path: Path, name: str
     assert load_job(file) == job
 
 
+def test_rates_stand_under_texts_numbers_and_truth_values(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(GOOD + "joiner: {negatives: {by: {item.category: {3: 1, true: 0.5, sports: 0.2}}}}\n")
+    assert load_job(file).joiner.negatives.by == {"item.category": {"3": 1.0, "true": 0.5, "sports": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        (
+            "{categry: {3: 0.5}}",
+            "job.yaml:11:27: joiner.negatives.by.categry: must be `user.KEY`, `context.KEY` or `item.KEY`",
+        ),
+        (
+            "{itm.category: {3: 0.5}}",
+            "job.yaml:11:27: joiner.negatives.by.itm.category: must be `user.KEY`, `context.KEY` or "
+            "`item.KEY` (did you mean item.category?)",
+        ),
+        (
+            "{item.category: {3: 2}}",
+            "job.yaml:11:46: joiner.negatives.by.item.category.3: must be a number above 0 and at most 1 "
+            "(got 2)",
+        ),
+    ],
+)
+def test_a_wrong_rate_or_field_is_said_with_its_place(tmp_path: Path, by: str, expected: str) -> None:
+    assert lines(tmp_path, GOOD + f"joiner: {{negatives: {{by: {by}}}}}\n") == [expected]
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -277,7 +306,7 @@ def test_set_changes_makes_and_replaces_values(tmp_path: Path) -> None:
         ),
         ("trafic.path=x", "--set trafic.path=x: trafic: is unknown;"),
         ("traffic.path=${FRESHET_NOT_SET}", "the environment variable FRESHET_NOT_SET is not set"),
-        ("schema.labels.click.action=", "schema.labels.click.action: must be text, and is empty"),
+        ("schema.labels.click.action=", "schema.labels.click.action: must be text or a list of texts"),
     ],
 )
 def test_mistakes_of_set_name_it_as_their_place(tmp_path: Path, override: str, says: str) -> None:

@@ -33,7 +33,7 @@ def bootstrap() -> Iterator[str]:
 class Topics:
     """The five topics of one job, and what is put into them."""
 
-    def __init__(self, bootstrap: str, kind: str = "binary") -> None:
+    def __init__(self, bootstrap: str, **label: Any) -> None:
         run = uuid.uuid4().hex
         names = ("features", "actions", "examples", "dead_letters", "updates")
         self.names = {name: f"{name}-{run}" for name in names}
@@ -42,7 +42,7 @@ class Topics:
             self._producer.list_topics(name, timeout=10)
         schema = {
             "features": {"item_id": {"from": "item.item_id"}},
-            "labels": {"click": {"action": "click", "kind": kind, "window_s": 10}},
+            "labels": {"click": {"action": "click", "window_s": 10, **label}},
         }
         kafka = {"bootstrap": bootstrap, "topics": self.names, "client": {"log_level": "0"}}
         self.job = Job.model_validate({"name": "test", "kafka": kafka, "schema": schema})
@@ -58,9 +58,9 @@ class Topics:
         event = {"request_id": f"r-{number}", "ts": START_MS + number, "items": shown}
         self.put("features", orjson.dumps(event))
 
-    def action(self, number: int, item: int, action: str = "click") -> None:
+    def action(self, number: int, item: int, action: str = "click", **more: Any) -> None:
         event = {"request_id": f"r-{number}", "item_id": item, "action": action, "ts": START_MS + number}
-        self.put("actions", orjson.dumps(event))
+        self.put("actions", orjson.dumps(event | more))
 
     def heartbeat(self, ts_ms: int = FAR_MS) -> None:
         self.put("features", orjson.dumps({"ts": ts_ms, "items": []}))
@@ -81,8 +81,8 @@ class Topics:
             scores={name.replace("_at_", "@"): score for name, score in scores.items()},
         )
 
-    def joined(self, number: int, *examples: Example, sampled_away: int = 0) -> None:
-        self.put("examples", b"".join(encode(examples, sampled_away)), f"r-{number}")
+    def joined(self, number: int, *examples: Example, sampled_away: int = 0, unlabelled: int = 0) -> None:
+        self.put("examples", b"".join(encode(examples, sampled_away, unlabelled)), f"r-{number}")
 
     def dead(self, topic: str, value: bytes | None, offset: int, reason: str) -> None:
         headers = {
@@ -105,6 +105,7 @@ def topics(bootstrap: str) -> Topics:
 
 
 SUMS = ("in", "out", "sampled", "dead", "waiting")
+"""Without `unlabelled`, which is 0 unless a test says so."""
 
 
 def sums(accounting: dict[str, Any]) -> tuple[int, ...]:
@@ -223,6 +224,113 @@ def test_a_malformed_event_without_its_dead_letter_is_noticed(topics: Topics, tm
     assert not topics.summarize(tmp_path)["accounting"]["closes"]
 
 
+def test_items_of_no_label_are_accounted_for(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap, kind="number", otherwise=None)
+    topics.request(1, 10, 11, 12)
+    topics.action(1, 10)
+    topics.heartbeat()
+    topics.joined(1, topics.example(1, 10, 5), sampled_away=1, unlabelled=1)
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (3, 1, 1, 0, 0)
+    assert (accounting["unlabelled"], accounting["closes"]) == (1, True)
+
+
+def test_a_correction_is_no_duplicate_but_a_second_one_is(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap, late_s=20)
+    topics.request(1, 10)
+    topics.action(1, 10, ts=START_MS + 15_000)
+    topics.heartbeat()
+    correction = dataclasses.replace(topics.example(1, 10, 1), was={"click": 0.0})
+    topics.joined(1, topics.example(1, 10, 0))
+    topics.joined(1, correction)
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (1, 1, 0, 0, 0)
+    assert (accounting["closes"], accounting["corrections"], accounting["duplicates"]) == (True, 1, 0)
+    assert (accounting["actions"]["used"], accounting["actions"]["closes"]) == (1, True)
+    topics.joined(1, correction)
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert (accounting["duplicates"], accounting["closes"]) == (1, False)
+
+
+def test_an_impression_waits_as_long_as_late_actions_count(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap, late_s=20)
+    topics.request(1, 10)
+    topics.heartbeat(START_MS + 25_000)
+    accounting = topics.summarize(tmp_path)["accounting"]
+    assert sums(accounting) == (1, 0, 0, 0, 1)
+    topics.heartbeat()
+    assert topics.summarize(tmp_path)["accounting"]["lost"] == 1
+
+
+def test_drawn_negatives_are_no_impressions(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, 10)
+    topics.action(1, 10)
+    topics.heartbeat()
+    drawn = dataclasses.replace(
+        topics.example(1, 11, 0), masks={"click": 0.0}, pool_probability=0.25, pool_for="10"
+    )
+    topics.joined(1, topics.example(1, 10, 1), drawn)
+    summary = topics.summarize(tmp_path)
+    assert (summary["examples"], summary["accounting"]["pooled"]) == (1, 1)
+    assert sums(summary["accounting"]) == (1, 1, 0, 0, 0)
+    assert summary["accounting"]["closes"]
+
+
+def test_actions_that_no_rule_accepts_are_unused(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap, when="value >= 10 && item.item_id < 20")
+    topics.request(1, 10, 11, 20)
+    topics.action(1, 10, value=3)
+    topics.action(1, 11, value=3)
+    topics.action(1, 11, value=12)
+    topics.action(1, 20, value=12)
+    topics.heartbeat()
+    topics.joined(1, topics.example(1, 11, 1), sampled_away=2)
+    actions = topics.summarize(tmp_path)["accounting"]["actions"]
+    assert (actions["in"], actions["used"], actions["unused"], actions["repeated"]) == (3, 1, 2, 1)
+    assert actions["closes"]
+
+
+def test_a_number_waits_for_the_window_of_its_request(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap, kind="number", take="last")
+    topics.request(1, 10)
+    topics.action(1, 10, ts=START_MS - 5_000)
+    topics.heartbeat(START_MS + 10_000)
+    actions = topics.summarize(tmp_path)["accounting"]["actions"]
+    assert (actions["used"], actions["waiting"], actions["closes"]) == (0, 1, True)
+    topics.heartbeat()
+    assert not topics.summarize(tmp_path)["accounting"]["actions"]["closes"]
+
+
+def test_what_a_number_is_without_an_action_uses_none(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap, kind="number")
+    topics.request(1, 10, 11)
+    topics.action(1, 11, value=0)
+    topics.heartbeat()
+    closed = dataclasses.replace(topics.example(1, 10, 0), otherwise={"click": 1.0})
+    topics.joined(1, closed, topics.example(1, 11, 0))
+    actions = topics.summarize(tmp_path)["accounting"]["actions"]
+    assert (actions["used"], actions["unfounded"], actions["closes"]) == (1, 0, True)
+
+
+def test_a_label_without_the_action_that_it_claims_is_noticed(topics: Topics, tmp_path: Path) -> None:
+    topics.request(1, 10)
+    topics.heartbeat()
+    topics.joined(1, topics.example(1, 10, 1))
+    actions = topics.summarize(tmp_path)["accounting"]["actions"]
+    assert (actions["unfounded"], actions["closes"]) == (1, False)
+
+
+def test_of_several_actions_of_one_label_each_is_used(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap, action=["like", "share", "save"])
+    topics.request(1, 10)
+    topics.action(1, 10, "like")
+    topics.action(1, 10, "share")
+    topics.heartbeat()
+    topics.joined(1, topics.example(1, 10, 1))
+    actions = topics.summarize(tmp_path)["accounting"]["actions"]
+    assert (actions["in"], actions["used"], actions["closes"]) == (2, 2, True)
+
+
 def test_quality_is_that_of_the_last_half_on_the_same_examples(topics: Topics, tmp_path: Path) -> None:
     for number in range(8):
         topics.request(number, 10)
@@ -253,7 +361,7 @@ def test_a_late_purchase_counts_as_one_and_its_negative_no_more(topics: Topics, 
     topics.request(1, *range(4))
     first = topics.example(1, 0, 0, rate=0.5, click=0.3)
     bought = topics.example(1, 0, 1, rate=0.5, click=0.3)
-    correction = dataclasses.replace(bought, features={**bought.features, "was:click": 0.0})
+    correction = dataclasses.replace(bought, was={"click": 0.0})
     others = [topics.example(1, item, 0, rate=0.5, click=0.1) for item in (1, 2)]
     topics.joined(1, first, *others)
     topics.joined(1, correction)
@@ -267,7 +375,7 @@ def test_a_number_is_summed_up_by_its_error(bootstrap: str, tmp_path: Path) -> N
     topics.request(1, *range(3))
     closed = topics.example(1, 1, 0, rate=0.25, click=0.5)
     topics.joined(1, topics.example(1, 0, 4, rate=0.25, click=3))
-    topics.joined(1, dataclasses.replace(closed, features={**closed.features, "otherwise:click": 1.0}))
+    topics.joined(1, dataclasses.replace(closed, otherwise={"click": 1.0}))
     summary = topics.summarize(tmp_path)
     assert summary["rmse_online"] == pytest.approx(((1 + 4 * 0.25) / 5) ** 0.5)
     assert summary["calibration_online"] == pytest.approx((3 + 4 * 0.5) / 4)
@@ -301,7 +409,7 @@ def test_a_summary_is_json_and_can_be_read_by_people(topics: Topics, tmp_path: P
     console = Console(width=100, file=io.StringIO())
     print_summary(summary, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "2 = 2 + 0 + 0 + 0 (closes)" in text
+    assert "2 = 2 + 0 + 0 + 0 + 0 (closes)" in text
     assert "1.0000" in text
     assert "unknown" in text
 

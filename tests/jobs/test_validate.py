@@ -253,6 +253,68 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
             "is in no request",
             "context.device",
         ),
+        ({f"{FEATURES}/was:x": {"from": "user.x"}}, "schema.features.was:x", "Freshet's own", None),
+        (
+            {"schema/labels/x": {"action": "x", "when": "item.length * 2 > value"}},
+            "schema.labels.x.when",
+            "must be a CEL expression whose result is a boolean: column 13: found no matching overload for "
+            "'_*_' applied to '(dyn, int)'; numbers are doubles: write 2.0, not 2",
+            None,
+        ),
+        (
+            {"schema/labels/x": {"action": "x", "when": "vlaue > 2"}},
+            "schema.labels.x.when",
+            "column 1: undeclared reference to 'vlaue'",
+            None,
+        ),
+        (
+            {"schema/labels/x": {"action": "x", "kind": "number", "value": "value > 2"}},
+            "schema.labels.x.value",
+            "must be a CEL expression whose result is a number: its result is a bool, not a number",
+            None,
+        ),
+        (
+            {"schema/labels/x": {"action": "x", "kind": "number", "take": "last", "late_s": 60}},
+            "schema.labels.x.late_s",
+            "is for `take: first`: last is known when the window ends, and leaves then",
+            None,
+        ),
+        (
+            {"schema/labels/x": {"action": "x", "value": "2.0 * value"}},
+            "schema.labels.x.value",
+            "is for labels of `kind: number`; this one is binary, 1 or 0",
+            None,
+        ),
+        (
+            {"schema/labels/x": {"action": "x", "otherwise": None}},
+            "schema.labels.x.otherwise",
+            "is for labels of `kind: number`",
+            None,
+        ),
+        (
+            {"schema/labels/x": {"action": "x", "take": "max"}},
+            "schema.labels.x.take",
+            "is for labels of `kind: number`",
+            None,
+        ),
+        (
+            {"joiner": {"engine": "python", "pool": {}}},
+            "joiner.pool",
+            "is kept by engine jvm only: set joiner.engine to jvm, or leave the pool out",
+            None,
+        ),
+        (
+            {"joiner": {"engine": "jvm", "pool": {"label": "clik"}}},
+            "joiner.pool.label",
+            "is not a label; there is click",
+            "click",
+        ),
+        (
+            {"traffic/kind": "simulated", "joiner/negatives/by": {"item.categry": {"3": 0.5}}},
+            "joiner.negatives.by.item.categry",
+            "is in no request: simulated traffic has item.item_id, item.category, item.price",
+            "item.category",
+        ),
         (
             {"traffic": {"kind": "simulated", "items": 5, "candidates": 6}},
             "traffic.candidates",
@@ -289,6 +351,12 @@ def test_every_mistake_is_found_and_is_the_only_one(
         {f"{TABLES}/hour": {"initializer": {"kind": "constant", "scale": -1}}},
         {"kafka/client": {"security.protocol": "SSL"}},
         {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 27}}, "ps/shards": 2},
+        {"schema/labels/x": {"action": "x", "when": "value >= 0.7 * item.length", "late_s": 60}},
+        {"schema/labels/x": {"action": "x", "kind": "number", "value": "value / 60.0", "take": "max"}},
+        {"schema/labels/x": {"action": "x", "kind": "number", "otherwise": None, "late_s": 60}},
+        {"joiner": {"engine": "jvm", "pool": {"label": "click"}}},
+        {"traffic/kind": "simulated", "joiner/negatives/by": {"item.category": {"3": 0.5}}},
+        {"joiner/negatives/by": {"user.anything": {"3": 0.5}}},
     ],
 )
 def test_what_is_right_is_left_alone(changes: dict[str, Any]) -> None:

@@ -236,7 +236,7 @@ def test_ctrl_c_ends_with_a_summary_that_closes_and_leaves_nothing_behind(demo: 
     assert demo.interrupt() == 0, demo.said
     summary = demo.summary()
     accounting = summary["accounting"]
-    parts = [accounting[name] for name in ("out", "sampled", "dead", "waiting")]
+    parts = [accounting[name] for name in ("out", "sampled", "unlabelled", "dead", "waiting")]
     assert accounting["in"] == sum(parts)
     assert accounting["closes"], accounting
     # Nine events of the garbage, of which the one that could be read had 600 items.
