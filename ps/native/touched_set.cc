@@ -13,8 +13,7 @@ void TouchedSets::end(unsigned mark, RowStore& rows) {
 
 void TouchedSets::make_room() {
   for (unsigned m = 0; m < kMarks; ++m) {
-    std::vector<Entry>& entries = sets_[m].entries;
-    if (uses(m) && entries.size() == entries.capacity()) entries.reserve(2 * entries.size() + 1);
+    if (uses(m)) sets_[m].entries.make_room();
   }
 }
 
@@ -26,27 +25,26 @@ void TouchedSets::remove(int64_t id) {
 
 void TouchedSets::append_to(std::vector<int64_t>& ids, unsigned mark) const {
   const Set& set = sets_[mark];
-  for (const Entry& entry : set.entries) {
+  set.entries.for_each([&](const Entry& entry) {
     if (!set.removed.contains(entry.id)) ids.push_back(entry.id);
-  }
+  });
   ids.insert(ids.end(), set.removed.begin(), set.removed.end());
 }
 
 // A listed row may be another id's by now. Then that id is listed or removed as well, so no bit is lost.
 void TouchedSets::clear(unsigned mark, RowStore& rows) {
   Set& set = sets_[mark];
-  for (const Entry& entry : set.entries) {
+  set.entries.for_each([&](const Entry& entry) {
     RowMeta& meta = rows.meta(entry.row);
     meta.set_listed(meta.listed() & ~(1u << mark));
-  }
-  std::vector<Entry>().swap(set.entries);  // gives the memory back, as clear() does not
-  std::unordered_set<int64_t>().swap(set.removed);
+  });
+  set = Set();  // gives the memory back, as clear() does not
 }
 
 size_t TouchedSets::bytes() const {
   size_t total = 0;
   for (const Set& set : sets_) {
-    total += set.entries.capacity() * sizeof(Entry) + set.removed.size() * 4 * sizeof(void*) +
+    total += set.entries.bytes() + set.removed.size() * 4 * sizeof(void*) +
              set.removed.bucket_count() * sizeof(void*);
   }
   return total;

@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "chunked_list.h"
 #include "row_store.h"
 
 namespace freshet {
@@ -46,7 +47,7 @@ class TouchedSets {
     uint32_t row;
   };
   struct Set {
-    std::vector<Entry> entries;
+    ChunkedList<Entry> entries;
     std::unordered_set<int64_t> removed;
   };
 
