@@ -25,6 +25,9 @@ class ChunkedList {
     ++size_;
   }
 
+  // Gives the memory back.
+  void clear() { *this = {}; }
+
   size_t size() const { return size_; }
   template <class Visit>
   void for_each(Visit visit) const {
