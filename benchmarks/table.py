@@ -15,12 +15,12 @@ as many Zipf draws), each in millions of ids a second by contender:
 - `absl`, `absl_prefetch`, `boost_prefetch`: a flat map to row numbers without a lock, so that two threads
   only look up. `prefetch`: the slot (absl) and the row are asked for 32 ids ahead.
 
-null: not installed, or cannot do it. Beside them `growth_p50_ms`, `growth_p99_ms` and `growth_max_ms`, a
-batch of ours while it grows (the last: median of the rounds' worst). For the whole run: `load_factor`,
-`bytes_per_row`, `payload_bytes_per_row` (row and key), `growth_max_bytes_per_row`,
-`memory_bytes_of_resident` (`memory_bytes` over what the system counts), `tfra_step.ours` and
-`tfra_step.tfra`: lookup, gradient and update, beside TensorFlow Recommenders Addons, whose environment
-`--with-tfra` makes in .cache.
+null: not installed, or cannot do it. Beside them `growth_p50_ms`, `growth_p99_ms` and `growth_max_ms` of the
+batches of ours while it grows, each batch the median of its times in the rounds, and `growth_worst_ms`, the
+worst batch of any round, with the stops of the machine itself. For the whole run: `load_factor`,
+`bytes_per_row`, `payload_bytes_per_row` (row and key), `growth_max_bytes_per_row`, `memory_bytes_of_resident`
+(`memory_bytes` over what the system counts), `tfra_step.ours` and `tfra_step.tfra`: lookup, gradient and
+update, beside TensorFlow Recommenders Addons, whose environment `--with-tfra` makes in .cache.
 """
 
 import argparse
@@ -211,8 +211,8 @@ def show(found: dict[str, Any], console: Console) -> None:
         table.add_section()
     console.print(table)
     for case in CASES:
-        p50, p99, worst = (found[case][f"growth_{q}_ms"] for q in ("p50", "p99", "max"))
-        console.print(f"batch while it grows, {case}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {worst:.2f} ms")
+        times = (f"{q} {found[case][f'growth_{q}_ms']:.2f} ms" for q in ("p50", "p99", "max", "worst"))
+        console.print(f"batch while it grows, {case}: {', '.join(times)}")
     console.print(
         f"{found['bytes_per_row']:.1f} bytes a row at load {found['load_factor']:.2f}, "
         f"{found['growth_max_bytes_per_row']:.1f} at most while growing, payload "

@@ -3,7 +3,10 @@
 namespace freshet {
 
 Segment::Segment(const Segment& other, Arena& arena, RowSpace& space)
-    : map(other.map, arena), rows(other.rows, space), touched(other.touched), cut(other.cut.settled()) {
+    : map(other.map, arena),
+      rows(other.rows, space),
+      touched(other.touched, arena),
+      cut(other.cut.settled()) {
   if (!other.cut.pending()) return;
   map.for_each([this](uint64_t, uint32_t row) { cut.settle(rows.meta(row)); });
 }

@@ -17,7 +17,7 @@ struct Segment {
   // `lists_touched`: of a table that is trained.
   Segment(uint64_t seed, size_t expected_keys, Arena& arena, RowSpace& space, double first_slab,
           bool lists_touched)
-      : map(seed, expected_keys, arena), rows(space, first_slab), touched(lists_touched) {}
+      : map(seed, expected_keys, arena), rows(space, first_slab), touched(lists_touched, seed, arena) {}
   Segment(const Segment& other, Arena& arena, RowSpace& space);
 
   // The row of an absent key; its values are undefined.
@@ -31,7 +31,7 @@ struct Segment {
   // False when it was absent. `touch`: it counts as a change.
   bool remove(int64_t id, uint64_t hash, bool touch);
   size_t small_page_bytes() const {
-    return map.small_page_bytes() + rows.small_page_bytes() + touched.bytes() + cut.bytes();
+    return map.small_page_bytes() + rows.small_page_bytes() + touched.small_page_bytes() + cut.bytes();
   }
 
   mutable std::shared_mutex mutex;

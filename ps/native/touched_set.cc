@@ -4,6 +4,17 @@
 
 namespace freshet {
 
+TouchedSets::TouchedSets(bool lists, uint64_t seed, Arena& arena)
+    : used_(lists), sets_{Set{{}, {seed, arena}}, Set{{}, {seed, arena}}, Set{{}, {seed, arena}}} {
+  static_assert(kMarks == 3);
+}
+
+TouchedSets::TouchedSets(const TouchedSets& other, Arena& arena)
+    : used_(other.used_),
+      sets_{Set{other.sets_[0].entries, {other.sets_[0].removed, arena}},
+            Set{other.sets_[1].entries, {other.sets_[1].removed, arena}},
+            Set{other.sets_[2].entries, {other.sets_[2].removed, arena}}} {}
+
 unsigned TouchedSets::unused() const { return static_cast<unsigned>(std::countr_one(used_)); }
 
 void TouchedSets::end(unsigned mark, RowStore& rows) {
@@ -13,8 +24,7 @@ void TouchedSets::end(unsigned mark, RowStore& rows) {
 
 void TouchedSets::make_room() {
   for (unsigned m = 0; m < kMarks; ++m) {
-    std::vector<Entry>& entries = sets_[m].entries;
-    if (uses(m) && entries.size() == entries.capacity()) entries.reserve(2 * entries.size() + 1);
+    if (uses(m)) sets_[m].entries.make_room();
   }
 }
 
@@ -26,29 +36,26 @@ void TouchedSets::remove(int64_t id) {
 
 void TouchedSets::append_to(std::vector<int64_t>& ids, unsigned mark) const {
   const Set& set = sets_[mark];
-  for (const Entry& entry : set.entries) {
+  set.entries.for_each([&](const Entry& entry) {
     if (!set.removed.contains(entry.id)) ids.push_back(entry.id);
-  }
-  ids.insert(ids.end(), set.removed.begin(), set.removed.end());
+  });
+  set.removed.for_each([&ids](int64_t id) { ids.push_back(id); });
 }
 
 // A listed row may be another id's by now. Then that id is listed or removed as well, so no bit is lost.
 void TouchedSets::clear(unsigned mark, RowStore& rows) {
   Set& set = sets_[mark];
-  for (const Entry& entry : set.entries) {
+  set.entries.for_each([&](const Entry& entry) {
     RowMeta& meta = rows.meta(entry.row);
     meta.set_listed(meta.listed() & ~(1u << mark));
-  }
-  std::vector<Entry>().swap(set.entries);  // gives the memory back, as clear() does not
-  std::unordered_set<int64_t>().swap(set.removed);
+  });
+  set.entries.clear();
+  set.removed.clear();
 }
 
-size_t TouchedSets::bytes() const {
+size_t TouchedSets::small_page_bytes() const {
   size_t total = 0;
-  for (const Set& set : sets_) {
-    total += set.entries.capacity() * sizeof(Entry) + set.removed.size() * 4 * sizeof(void*) +
-             set.removed.bucket_count() * sizeof(void*);
-  }
+  for (const Set& set : sets_) total += set.entries.bytes() + set.removed.small_page_bytes();
   return total;
 }
 
@@ -58,7 +65,7 @@ void TouchedSets::touch(int64_t id, uint32_t row, RowStore& rows) {
   if (missing) make_room();
   for (unsigned m = 0; m < kMarks; ++m) {
     Set& set = sets_[m];
-    if (!(missing >> m & 1) || (!set.removed.empty() && set.removed.contains(id))) continue;
+    if (!(missing >> m & 1) || set.removed.contains(id)) continue;
     set.entries.push_back({id, row});
     meta.set_listed(meta.listed() | 1u << m);
   }

@@ -4,9 +4,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <unordered_set>
 #include <vector>
 
+#include "arena.h"
+#include "chunked_list.h"
+#include "id_set.h"
 #include "row_store.h"
 
 namespace freshet {
@@ -19,7 +21,8 @@ class TouchedSets {
   static constexpr unsigned kMarks = RowMeta::kMarks;
 
   // Without `lists`: it has no mark, and never lists.
-  explicit TouchedSets(bool lists) : used_(lists) {}
+  TouchedSets(bool lists, uint64_t seed, Arena& arena);
+  TouchedSets(const TouchedSets& other, Arena& arena);
 
   // Bit m: mark m is used.
   uint32_t used() const { return used_; }
@@ -38,7 +41,7 @@ class TouchedSets {
   void clear(unsigned mark, RowStore& rows);
   // At least as many as append_to appends.
   size_t most_ids(unsigned mark) const { return sets_[mark].entries.size() + sets_[mark].removed.size(); }
-  size_t bytes() const;
+  size_t small_page_bytes() const;
 
  private:
   struct Entry {
@@ -46,8 +49,8 @@ class TouchedSets {
     uint32_t row;
   };
   struct Set {
-    std::vector<Entry> entries;
-    std::unordered_set<int64_t> removed;
+    ChunkedList<Entry> entries;
+    IdSet removed;
   };
 
   uint32_t used_;
