@@ -13,12 +13,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from jobs.errors import JobError
+from pipelines.variables import VARIABLE, escaped
 
 KeyPath = tuple[str | int, ...]
 
 _MAX_VALUES: Final = 100_000
 """Aliases of aliases can make a short file endless."""
-_VARIABLE: Final = re.compile(r"\$(\$)?\{([^}]*)\}")
 _VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAG: Final = "tag:yaml.org,2002:"
 _NUMBERS: Final = frozenset({_TAG + "int", _TAG + "float", _TAG + "bool", _TAG + "null"})
@@ -146,16 +146,8 @@ def yaml_text(value: Any) -> str:
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.dump(_escaped(value), text)
+    yaml.dump(escaped(value), text)
     return text.getvalue()
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _escaped(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_escaped(each) for each in value]
-    return _VARIABLE.sub(lambda match: f"${match[0]}", value) if isinstance(value, str) else value
 
 
 def is_hidden(path: KeyPath) -> bool:
@@ -289,7 +281,7 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, path: KeyPath) -> Any:
         if node.tag in _TEXTS:
-            return _VARIABLE.sub(lambda match: self._variable(match, node, path), node.value)
+            return VARIABLE.sub(lambda match: self._variable(match, node, path), node.value)
         if node.tag in _NUMBERS:
             return self._constructor.construct_object(node)
         self._document.report(self._place(node), path, f"the tag {node.tag} is not known here")

@@ -1,13 +1,17 @@
 """`freshet status` and `freshet stop`."""
 
 import os
+import shlex
 import signal
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from jobs.cli.command import command, print_json
+from jobs.cli.jobfile import override_option
+from jobs.cli.submit import flink_master, load_for_cluster
 from jobs.errors import JobError
 
 
@@ -43,23 +47,35 @@ def status(run: str | None, is_json: bool) -> None:
 
 
 @command
-@_run
+@click.argument("run", metavar="[RUN | JOB.yaml]", required=False, shell_complete=_complete)
+@flink_master
+@override_option
 @click.option(
     "--timeout", default=120.0, show_default=True, metavar="S", help="How long to wait for its end."
 )
-def stop(run: str | None, timeout: float, is_json: bool) -> None:
-    """Stop a run and wait until it is gone.
+def stop(
+    run: str | None, flink_master: str | None, overrides: tuple[str, ...], timeout: float, is_json: bool
+) -> None:
+    """Stop a run and wait until it is gone; or a joiner that `freshet submit` has started.
 
-    It ends as after Ctrl-C: traffic first, then the last examples are learnt, a summary is written, and
+    A run ends as after Ctrl-C: traffic first, then the last examples are learnt, a summary is written, and
     every part stops. RUN is a run's directory or a job's name; without it: the newest run in runs/.
+
+    With a job file the joiner stops on its Flink cluster, with a savepoint whose path is printed.
 
     \b
     Examples:
       freshet stop
       freshet stop runs/demo-20260301-120000
+      freshet stop films.yaml --flink-master flink:8081
 
     Exit status: 0 it is gone, 1 it did not end in time, 2 there is no such run.
     """
+    if run is not None and Path(run).suffix in (".yaml", ".yml"):
+        _stop_on_cluster(Path(run), overrides, flink_master, timeout, is_json)
+        return
+    if flink_master or overrides:
+        raise click.UsageError("--flink-master and --set go with a job file: freshet stop JOB.yaml …")
     from jobs.cli.record import find_run, wait_until_gone
 
     record = find_run(run)
@@ -73,6 +89,18 @@ def stop(run: str | None, timeout: float, is_json: bool) -> None:
             )
     answer: dict[str, Any] = {"run": str(record.path), "job": record.job, "was_running": pid is not None}
     sentence = f"{record.job}: {'stopped' if pid is not None else 'was not running'} ({record.path})"
+    print_json(answer) if is_json else click.echo(sentence)
+
+
+def _stop_on_cluster(
+    file: Path, overrides: tuple[str, ...], flink_master: str | None, timeout_s: float, is_json: bool
+) -> None:
+    from jobs.submit import stop as stop_job
+
+    job = load_for_cluster(file, overrides, flink_master)
+    job_id, savepoint = stop_job(job, timeout_s)
+    answer = {"job": job.name, "job_id": job_id, "savepoint": savepoint}
+    sentence = f"{job.name} has stopped (job {job_id}); go on with --from-savepoint {shlex.quote(savepoint)}"
     print_json(answer) if is_json else click.echo(sentence)
 
 

@@ -27,7 +27,8 @@ class Stack:
         from jobs.spec import Job
         from jobs.stack.addresses import free_addresses, free_ports, resolve
         from jobs.stack.broker import Broker, answers, create_topics
-        from jobs.stack.flink import Flink, FlinkUnreachableError
+        from jobs.stack.flink import Flink
+        from jobs.stack.rest import FlinkUnreachableError
         from jobs.stack.layout import RunDirectory
 
         # Small messages, so that ordinary garbage is too long for them.
