@@ -56,24 +56,18 @@ def submit(
     cluster has known before begins from nothing only with `anew`. Raises JobError.
     """
     flink = _flink(job, run)
-    if (live := flink.running_job(resume=resume)) is not None:
-        return _seen(flink, live["jid"], live["state"], is_new=False)
-    if not (resume or anew or job.joiner.restore_from):
-        _check_new(flink, job)
-    check_broker(job.kafka)
-    create_topics(job.kafka)
-    log = run.logs / "submit.log"
-    command = flink.submission(is_embedded=False, resume=resume)
-    with log.open("wb") as output:
-        done = subprocess.run(command, stdout=output, stderr=output, env={**os.environ, **flink.env})
-    said = log.read_text(errors="replace")
-    found = _JOB_ID.search(said)
-    if done.returncode or found is None:
-        raise JobError(f"`flink run` has failed: {_reason(said)} (all of it: {log})")
-    if wait_s is None:
-        return _seen(flink, found[1], "SUBMITTED", is_new=True)
-    _wait_until_running(flink.rest, found[1], wait_s)
-    return _seen(flink, found[1], "RUNNING", is_new=True)
+    if (live := flink.running_job(resume=resume)) is None:
+        if not (resume or anew or job.joiner.restore_from):
+            _check_new(flink, job)
+        check_broker(job.kafka)
+        create_topics(job.kafka)
+        job_id = _run_flink(flink, run, resume=resume)
+    else:
+        job_id = str(live["jid"])
+    if wait_s is not None:
+        _wait_until_running(flink.rest, job_id, wait_s)
+    state = "SUBMITTED" if wait_s is None else "RUNNING"
+    return Submitted(job_id, f"{flink.rest.url}/#/job/running/{job_id}/overview", state, live is None)
 
 
 def command_line(job: Job, run: RunDirectory) -> str:
@@ -86,28 +80,46 @@ def command_line(job: Job, run: RunDirectory) -> str:
 
 def stop(job: Job, patience_s: float) -> tuple[str, str]:
     """Stop the job's joiner on its cluster: its id and the path of its savepoint. Raises JobError."""
+    rest, job_id = _find(job)
+    try:
+        return job_id, Stopping(rest, job_id, job.joiner.state_url).wait(patience_s)
+    except (FlinkUnreachableError, SavepointError) as error:
+        raise JobError(
+            f"{job.name!r}: no savepoint: {str(error).rstrip('.')}. See {rest.url}/#/job/running/{job_id}"
+            "/checkpoints; --cancel ends the job without one."
+        ) from error
+
+
+def cancel(job: Job) -> tuple[str, str | None]:
+    """End the job's joiner on its cluster at once: its id, and its newest checkpoint. Raises JobError."""
+    rest, job_id = _find(job)
+    try:
+        newest = rest.newest_checkpoint(job.name)
+        rest.cancel(job_id)
+    except FlinkUnreachableError as error:
+        raise JobError(f"Flink does not cancel {job.name!r}: {error}.") from error
+    return job_id, newest
+
+
+def _find(job: Job) -> tuple[FlinkRest, str]:
     address = job.joiner.flink_address
     assert address is not None
     rest = FlinkRest(address)
     try:
-        if (live := rest.live_job(job.name)) is None:
-            raise JobError(f"Flink at {address} runs no job {job.name!r}.")
-        stopping = Stopping(rest, live["jid"], job.joiner.state_url)
+        live = rest.live_job(job.name)
     except FlinkUnreachableError as error:
-        raise JobError(f"Flink at {address} does not stop {job.name!r}: {error}.") from error
-    try:
-        return stopping.job_id, stopping.wait(patience_s)
-    except (FlinkUnreachableError, SavepointError) as error:
-        page = f"{rest.url}/#/job/running/{stopping.job_id}/checkpoints"
-        raise JobError(f"{job.name!r}: no savepoint is known of: {error}. Look at {page}.") from error
+        raise JobError(f"joiner.flink_address: Flink does not answer: {error}.") from error
+    if live is None:
+        raise JobError(f"Flink at {address} runs no job {job.name!r}.")
+    return rest, str(live["jid"])
 
 
 def _check_new(flink: Flink, job: Job) -> None:
     """Whoever begins anew joins everything a second time."""
     if (known := flink.newest_of_cluster()) is not None:
         raise JobError(
-            f"{job.name!r} has run on Flink at {flink.address} before, and its newest checkpoint is {known}: go "
-            "on from it by --resume. With --anew every event that Kafka still has is joined again."
+            f"{job.name!r} has run on Flink at {flink.address} before, and its newest checkpoint is {known}: "
+            "go on from it by --resume. With --anew every event that Kafka still has is joined again."
         )
 
 
@@ -118,8 +130,17 @@ def _flink(job: Job, run: RunDirectory) -> Flink:
     return flink
 
 
-def _seen(flink: Flink, job_id: str, state: str, *, is_new: bool) -> Submitted:
-    return Submitted(job_id, f"{flink.rest.url}/#/job/running/{job_id}/overview", state, is_new)
+def _run_flink(flink: Flink, run: RunDirectory, *, resume: bool) -> str:
+    """`flink run`; the id that the cluster has given the job."""
+    log = run.logs / "submit.log"
+    command = flink.submission(is_embedded=False, resume=resume)
+    with log.open("wb") as output:
+        done = subprocess.run(command, stdout=output, stderr=output, env={**os.environ, **flink.env})
+    said = log.read_text(errors="replace")
+    found = _JOB_ID.search(said)
+    if done.returncode or found is None:
+        raise JobError(f"`flink run` has failed: {_reason(said)} (all of it: {log})")
+    return found[1]
 
 
 def _wait_until_running(rest: FlinkRest, job_id: str, wait_s: float) -> None:
@@ -140,13 +161,12 @@ def _wait_until_running(rest: FlinkRest, job_id: str, wait_s: float) -> None:
 
 
 def _not_running(rest: FlinkRest, job_id: str, job: Mapping[str, Any] | None, cause: str | None) -> str:
+    why = cause and cause.rstrip(".")
     if job is None:
-        return f"Flink has taken job {job_id} and does not tell of it: {(cause or 'it is not in its list').rstrip('.')}."
+        return f"Flink has taken job {job_id} and tells nothing of it: {why or 'it is not in its list'}."
     running = f"{job['tasks']['running']} of {job['tasks']['total']} tasks run"
-    why = (cause or "").rstrip(
-        "."
-    ) or f"{_free_slots(rest)} slots are free; raise them, or lower joiner.parallelism"
-    after = "" if has_ended(job) else f" Flink goes on trying: {rest.url}/#/job/running/{job_id}/exceptions."
+    why = why or f"{_free_slots(rest)} slots are free; raise them, or lower joiner.parallelism"
+    after = "" if has_ended(job) else " Flink goes on trying; `freshet stop JOB.yaml --cancel` ends it."
     return f"the job ({job_id}) is {job['state'].lower()}, {running}: {why}.{after}"
 
 

@@ -53,8 +53,14 @@ def status(run: str | None, is_json: bool) -> None:
 @click.option(
     "--timeout", default=120.0, show_default=True, metavar="S", help="How long to wait for its end."
 )
+@click.option("--cancel", is_flag=True, help="End a submitted joiner at once, without a savepoint.")
 def stop(
-    run: str | None, flink_master: str | None, overrides: tuple[str, ...], timeout: float, is_json: bool
+    run: str | None,
+    flink_master: str | None,
+    overrides: tuple[str, ...],
+    timeout: float,
+    cancel: bool,
+    is_json: bool,
 ) -> None:
     """Stop a run and wait until it is gone; or a joiner that `freshet submit` has started.
 
@@ -72,10 +78,10 @@ def stop(
     Exit status: 0 it is gone, 1 it did not end in time, 2 there is no such run.
     """
     if run is not None and Path(run).suffix in (".yaml", ".yml"):
-        _stop_on_cluster(Path(run), overrides, flink_master, timeout, is_json)
+        _stop_on_cluster(Path(run), overrides, flink_master, timeout, cancel, is_json)
         return
-    if flink_master or overrides:
-        raise click.UsageError("--flink-master and --set go with a job file: freshet stop JOB.yaml …")
+    if flink_master or overrides or cancel:
+        raise click.UsageError("--flink-master, --set and --cancel go with a job file: freshet stop JOB.yaml")
     from jobs.cli.record import find_run, wait_until_gone
 
     record = find_run(run)
@@ -93,15 +99,24 @@ def stop(
 
 
 def _stop_on_cluster(
-    file: Path, overrides: tuple[str, ...], flink_master: str | None, timeout_s: float, is_json: bool
+    file: Path,
+    overrides: tuple[str, ...],
+    flink_master: str | None,
+    timeout_s: float,
+    is_cancelled: bool,
+    is_json: bool,
 ) -> None:
-    from jobs.submit import stop as stop_job
+    from jobs import submit
 
     job = load_for_cluster(file, overrides, flink_master)
-    job_id, savepoint = stop_job(job, timeout_s)
-    answer = {"job": job.name, "job_id": job_id, "savepoint": savepoint}
-    sentence = f"{job.name} has stopped (job {job_id}); go on with --from-savepoint {shlex.quote(savepoint)}"
-    print_json(answer) if is_json else click.echo(sentence)
+    if is_cancelled:
+        job_id, path = submit.cancel(job)
+        answer = {"job": job.name, "job_id": job_id, "checkpoint": path}
+    else:
+        job_id, path = submit.stop(job, timeout_s)
+        answer = {"job": job.name, "job_id": job_id, "savepoint": path}
+    how = f"go on with --from-savepoint {shlex.quote(path)}" if path else "it had no checkpoint"
+    print_json(answer) if is_json else click.echo(f"{job.name} has stopped (job {job_id}); {how}")
 
 
 def _signal(pid: int, job: str) -> None:

@@ -77,11 +77,15 @@ class FlinkRest:
         return next((job for job in jobs if job["jid"] == job_id), None)
 
     def newest_checkpoint(self, name: str) -> str | None:
-        """The path of the newest checkpoint or savepoint of the newest job called `name`, ended or not."""
-        newest = max(self._jobs(name), key=_start, default=None)
-        if newest is None:
-            return None
-        latest = self.get(f"/jobs/{newest['jid']}/checkpoints")["latest"]
+        """The path of the newest checkpoint or savepoint of the jobs called `name`, ended or not.
+
+        A job without any has shown nothing to anybody: then that of the one before counts.
+        """
+        jobs = sorted(self._jobs(name), key=_start, reverse=True)
+        return next(filter(None, (self._newest_of(job["jid"]) for job in jobs)), None)
+
+    def _newest_of(self, job_id: str) -> str | None:
+        latest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]
         whole = [taken for kind in ("completed", "savepoint") if (taken := latest.get(kind)) is not None]
         # A job that was restored and has taken none of its own has nothing newer than what it began with.
         found = max(whole, key=lambda taken: int(taken["trigger_timestamp"]), default=latest.get("restored"))
