@@ -82,6 +82,8 @@ class Document:
     keys: dict[KeyPath, Place] = field(default_factory=dict)
     values: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    keeps_secrets: bool = False
+    """`${NAME}` stays as it is in the block that may hold passwords."""
 
     def place(self, path: KeyPath, *, of_key: bool = False) -> Place:
         """Where the value (or the key) at `path` stands, or the innermost block around it that exists."""
@@ -155,9 +157,9 @@ def is_hidden(path: KeyPath) -> bool:
     return path[:2] == _HIDDEN and len(path) > 2
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, *, keeps_secrets: bool = False) -> Document:
     """The file at `path`. What is wrong with it as YAML stands in `problems`; raises nothing."""
-    document = Document(str(path))
+    document = Document(str(path), keeps_secrets=keeps_secrets)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -174,10 +176,10 @@ def read_document(path: Path) -> Document:
     return document
 
 
-def parse_option(text: str, option: str) -> Document:
+def parse_option(text: str, option: str, *, keeps_variables: bool = False) -> Document:
     """`text`, which stands in `option` on the command line, as YAML; lines mean nothing there."""
     document = Document(option)
-    _parse(document, text)
+    _parse(document, text, keeps_variables=keeps_variables)
     document.values = dict.fromkeys([(), *document.values], Place(option))
     document.problems = [replace(each, line=None, column=None) for each in document.problems]
     return document
@@ -188,12 +190,12 @@ def _after(path: Path, error: UnicodeDecodeError) -> Place:
     return Place(str(path), before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
 
 
-def _parse(document: Document, text: str) -> None:
+def _parse(document: Document, text: str, *, keeps_variables: bool = False) -> None:
     try:
         yaml = YAML(typ="safe", pure=True)
         node = yaml.compose(text)
         if node is not None:
-            document.value = _Reader(document, yaml).read(node, ())
+            document.value = _Reader(document, yaml, keeps_variables).read(node, ())
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(document.file, mark.line + 1, mark.column + 1) if mark else Place(document.file)
@@ -222,8 +224,9 @@ def _explain(error: MarkedYAMLError, text: str) -> str:
 class _Reader:
     """Nodes to plain values; notes places and problems in the document."""
 
-    def __init__(self, document: Document, yaml: YAML) -> None:
+    def __init__(self, document: Document, yaml: YAML, keeps_variables: bool) -> None:
         self._document, self._constructor = document, yaml.constructor
+        self._keeps_variables = keeps_variables
         self._open: set[int] = set()
         self._read = 0
 
@@ -289,11 +292,14 @@ class _Reader:
 
     def _variable(self, match: re.Match[str], node: ScalarNode, path: KeyPath) -> str:
         escaped, name = match.groups()
+        is_kept = self._keeps_variables or (self._document.keeps_secrets and is_hidden(path))
         if escaped:
-            return match[0][1:]
+            return match[0] if is_kept else match[0][1:]
         if not _VARIABLE_NAME.fullmatch(name):
             message = f"{match[0]} names no environment variable; write $${{…}} for the text itself"
             self._document.report(self._place(node), path, message)
+        elif is_kept:
+            return match[0]
         elif (value := os.environ.get(name)) is not None:
             return value
         else:

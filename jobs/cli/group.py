@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "stop": ("jobs.cli.runs", "Stop a run, or a submitted joiner, with a savepoint."),
     "doctor": ("jobs.cli.doctor", "Check that this machine has what a run needs."),
     "submit": ("jobs.cli.submit", "Submit the joiner to a Flink cluster of your own."),
+    "k8s": ("jobs.cli.k8s", "Print the joiner as a manifest for Kubernetes."),
     "replay": ("jobs.cli.run", "Replay recorded traffic into a loop that runs already."),
     "bench": ("jobs.cli.bench", "Measure a part, beside a peer."),
     "completion": ("jobs.cli.completion", "Print the completion script of a shell."),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.spec import Job
+from tests.jobs.pretended_flink import Cluster
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -192,3 +193,11 @@ def pretended(shared_job: PretendedJob) -> PretendedJob:
     """Nothing is wrong with it at first, and its parts are at work."""
     shared_job.reset()
     return shared_job
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A Flink cluster of the user's own, without jobs."""
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
