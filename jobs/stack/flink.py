@@ -1,6 +1,7 @@
 """A standalone Flink cluster from the wheel, and the joiner on it, or on a cluster of the user's own."""
 
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -39,7 +40,12 @@ class Flink:
         return Path(spec.origin).parent
 
     def prepare(self) -> None:
-        """Lay out what the cluster's processes load."""
+        """Lay out what the cluster's processes load; raises JobError where Flink's scripts can't work."""
+        if re.search(r"\s", str(self._run.path)):
+            raise JobError(
+                f"{self._run.path}: Flink's scripts take no path with a space in it; name another with --run-dir.",
+                exit_status=2,
+            )
         library = self._run.scratch / "flink-lib"
         library.mkdir(exist_ok=True)
         flink_python = self._home.glob("opt/flink-python-*.jar")

@@ -204,7 +204,7 @@ def test_a_dry_run_prints_what_a_shell_can_run_and_asks_nobody(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PASSWORD", "hunter2 ${x}")
-    options = ["--flink-master", "flink:8081", "--from-savepoint", "s3://b/it's", "--run-dir", "a place"]
+    options = ["--flink-master", "flink:8081", "--from-savepoint", "s3://b/it's", "--run-dir", "a-place"]
     secret = ["--set", "kafka.client.sasl.password=${PASSWORD}", "--set", "joiner.state_url=s3://b/x"]
     status, output = invoke("submit", DEMO, *KAFKA, *secret, *options, "--dry-run")
     assert status == 0, output
@@ -215,13 +215,20 @@ def test_a_dry_run_prints_what_a_shell_can_run_and_asks_nobody(
     assert words[3:9] == ["run", "-d", "-m", "flink:8081", "-s", "s3://b/it's"]
     assert "-Dexecution.checkpointing.dir=s3://b/x/checkpoints" in words
     settings = Path(words[words.index("--settings") + 1])
-    assert settings.parent == Path("a place/flink").resolve()
+    assert settings.parent == Path("a-place/flink").resolve()
     assert settings.stat().st_mode & 0o077 == 0
     files = [word for word in words if word.startswith("/") and "flink-lib" not in word]
     assert all(Path(word).exists() for word in files)
     assert any("flink-sql-connector-kafka" in word for word in files)
     told = json.loads(settings.read_text())
     assert told["kafka"]["client"]["sasl.password"] == "hunter2 $${x}"
+
+
+def test_a_place_where_the_scripts_of_flink_can_not_work_is_refused(tmp_path: Path) -> None:
+    options = ["--flink-master", "flink:8081", "--run-dir", str(tmp_path / "a place")]
+    status, output = invoke("submit", DEMO, *KAFKA, *options, "--dry-run")
+    assert status == 2
+    assert "a place: Flink's scripts take no path with a space in it; name another with --run-dir." in output
 
 
 def test_stop_waits_for_the_savepoint_and_says_where_it_is(cluster: Cluster) -> None:

@@ -166,7 +166,7 @@ def _positives(own: Own) -> list[tuple[str, str]] | None:
 
 @pytest.mark.timeout(600)
 def test_a_dry_run_can_be_pasted_into_a_shell_that_knows_nothing(own: Own) -> None:
-    line = own.freshet("submit", str(own.file), "--dry-run", "--run-dir", "dry run")
+    line = own.freshet("submit", str(own.file), "--dry-run", "--run-dir", "pasted")
     bare = {"PATH": os.defpath, "HOME": str(own.run.path), "JAVA_HOME": os.environ.get("JAVA_HOME", "")}
     shell = [shutil.which("bash") or "sh", "-c", line]
     done = subprocess.run(shell, env=bare, cwd="/", capture_output=True, text=True, timeout=240)
