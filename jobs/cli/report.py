@@ -13,6 +13,8 @@ STALE_S: Final = 10.0
 BETWEEN_LOOKS_S: Final = 1.0
 """Rates need two looks."""
 _BROKEN: Final = ("failed", "restarting")
+_ALWAYS: Final = ("matched", "negative", "late", "orphan", "malformed")
+"""Outcomes of the join that are told even when there are none."""
 _SOON: Final = ("waiting", "starting")
 
 
@@ -70,6 +72,7 @@ class Report:
             values = " · ".join(f"{name} {_number(value, 1, unit)}" for name, value in seen[key].items())
             if values:
                 yield f"{title:<12}{values}"
+        yield from joiner_lines(seen)
 
     def _parts(self) -> Iterator[str]:
         for part in self.record.parts:
@@ -78,6 +81,20 @@ class Report:
             note = f"  restarted {restarts}×" if restarts else ""
             name, state, address = (part.get(key) or "" for key in ("name", "state", "address"))
             yield f"  {name:<16}{state:<11}{since:>9}  {address}{note}".rstrip()
+
+
+def joiner_lines(seen: Mapping[str, Any]) -> Iterator[str]:
+    """Of an observation: what waits in the joiner, its event time and checkpoints, what became of events."""
+    joiner = seen["joiner"]
+    waiting = _number(joiner["waiting_requests"], 1, "")
+    checkpoint = _number(joiner["checkpoint_age_s"], 1, " s ago")
+    yield (
+        f"{'joiner':<12}waiting {waiting} ({_number(joiner['waiting_bytes'], 1 << 20, ' MiB')}) · event time "
+        f"{_number(joiner['watermark_lag_s'], 1, ' s')} behind · checkpoint {checkpoint}, "
+        f"{_number(joiner['checkpoint_bytes'], 1 << 20, ' MiB')}"
+    )
+    counted = ((name, count) for name, count in seen["joins"].items() if count or name in _ALWAYS)
+    yield f"{'joins':<12}{' · '.join(f'{name} {count:,}' for name, count in counted)}"
 
 
 def look(record: Record) -> Report:

@@ -43,7 +43,8 @@ class Flink:
         """Lay out what the cluster's processes load; raises JobError where Flink's scripts can't work."""
         if re.search(r"\s", str(self._run.path)):
             raise JobError(
-                f"{self._run.path}: Flink's scripts take no path with a space in it; name another with --run-dir.",
+                f"{self._run.path}: Flink's scripts take no path with a space in it; name another with "
+                "--run-dir.",
                 exit_status=2,
             )
         library = self._run.scratch / "flink-lib"
