@@ -16,6 +16,7 @@ from jobs.document import KeyPath
 from jobs.secrets import is_secret
 from jobs.shape import Finding
 from jobs.spec import Job, PodSettings
+from jobs.stack.file_systems import plugin_of
 from jobs.stack.flink import state_options
 from jobs.stack.layout import PROJECT
 from jobs.validate import check
@@ -34,18 +35,6 @@ _OF_ONE_MACHINE: Final = re.compile(
     r"|(job|task)manager\.memory\.(?!managed\.consumer-weights)"
 )
 """What of `flink-conf/` the operator decides itself, or Flink from the memory of a pod."""
-_FILE_SYSTEMS: Final = {
-    "s3": "flink-s3-fs-hadoop",
-    "s3a": "flink-s3-fs-hadoop",
-    "s3p": "flink-s3-fs-presto",
-    "gs": "flink-gs-fs-hadoop",
-    "abfs": "flink-azure-fs-hadoop",
-    "abfss": "flink-azure-fs-hadoop",
-    "wasb": "flink-azure-fs-hadoop",
-    "wasbs": "flink-azure-fs-hadoop",
-    "oss": "flink-oss-fs-hadoop",
-}
-"""By scheme: the plugin that the official image has in `/opt/flink/opt` and switches on when told to."""
 
 
 def check_kubernetes(job: Job) -> list[Finding]:
@@ -92,7 +81,7 @@ def _secrets(job: Job) -> Iterator[Finding]:
     """Secrets would be read by everybody who may read a ConfigMap."""
     for name, text in job.kafka.client.items():
         path: KeyPath = ("kafka", "client", name)
-        if is_secret(name) and not name.endswith(".location") and not _variables_of(text):
+        if is_secret(name) and not _variables_of(text):
             yield Finding(path, "is a secret and stands in the file: write ${NAME}, an entry of the Secret")
 
 
@@ -212,8 +201,8 @@ def _pod_template(job: Job, config_map: str) -> dict[str, Any]:
 
 
 def _plugins(job: Job) -> Iterator[dict[str, str]]:
-    plugin = _FILE_SYSTEMS.get((job.joiner.state_url or "").partition(":")[0])
-    if plugin is not None:
+    """The official image has them in `/opt/flink/opt`, and puts those where they work that it is told of."""
+    if (plugin := plugin_of(job.joiner.state_url or "")) is not None:
         yield {"name": "ENABLE_BUILT_IN_PLUGINS", "value": f"{plugin}-{version('apache-flink')}.jar"}
 
 

@@ -22,6 +22,7 @@ from jobs.screen import Screen
 from jobs.spec import Job
 from jobs.stack.addresses import resolve
 from jobs.stack.broker import check_broker, create_topics, jars, java
+from jobs.stack.file_systems import check_file_system
 from jobs.stack.flink import Flink
 from jobs.stack.layout import RunDirectory, latest_link, new_run_directory
 from jobs.stack.part import State
@@ -95,6 +96,8 @@ def check(job: Job) -> None:
         raise JobError(str(error), exit_status=2) from error
     java()
     jars("connector")
+    if job.joiner.flink_address is None and job.joiner.state_url is not None:
+        check_file_system(job.joiner.state_url)
     check_broker(job.kafka)
     if job.kafka.bootstrap != "embedded":
         create_topics(job.kafka)

@@ -84,7 +84,7 @@ class JoinerSettings(Block):
     """host:port of a Flink cluster's REST endpoint; None: the embedded cluster."""
     flink_options: dict[str, str] = Field(default_factory=dict)
     """More of Flink's configuration, by its own names (`s3.endpoint`, `restart-strategy.type`, …)."""
-    state_url: str | None = None
+    state_url: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*:/.*[^/]$")
     """Checkpoints go below URL/checkpoints, savepoints below URL/savepoints (`s3://…`, `hdfs://…`, `file://…`).
 
     None: into the run directory; on a Flink cluster of one's own, where its configuration says.

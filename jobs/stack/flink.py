@@ -14,6 +14,7 @@ import orjson
 from jobs.errors import JobError
 from jobs.spec import Job
 from jobs.stack.broker import jars
+from jobs.stack.file_systems import link_plugins
 from jobs.stack.layout import PROJECT, RunDirectory
 from jobs.stack.rest import FlinkRest, FlinkUnreachableError
 from jobs.stack.stopping import Stopping
@@ -54,6 +55,7 @@ class Flink:
             link = library / jar.name
             link.unlink(missing_ok=True)
             link.symlink_to(jar)
+        link_plugins(self._run.scratch / "flink-plugins", self._home)
 
     @property
     def env(self) -> dict[str, str]:
@@ -62,6 +64,7 @@ class Flink:
         return {
             "FLINK_HOME": str(self._home),
             **self.client_env,
+            "FLINK_PLUGINS_DIR": f"{scratch}/flink-plugins",
             "FLINK_LOG_DIR": scratch,
             "FLINK_PID_DIR": scratch,
             # Python finds itself by PATH in a TaskManager; both leave files in the temporary directory.
