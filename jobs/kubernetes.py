@@ -1,8 +1,9 @@
 """The joiner as a FlinkDeployment of the Flink Kubernetes operator, in application mode.
 
-The image holds Flink with the Kafka connector and flink-python in `/opt/flink/lib`, Python with Freshet's
-packages as `python3`, and `pipelines/` in `/opt/freshet`. All else comes from the job file: the joiner's part
-of it goes into a ConfigMap, and what is secret stays in a Secret of the user's own.
+The image (`docs/clusters.md`) holds Flink with the connector, the joiner and flink-python in
+`/opt/flink/lib`, Python with Freshet's packages as `python3`, and `pipelines/` in `/opt/freshet`. All else
+comes from the job file: the joiner's part of it goes into a ConfigMap, and what is secret stays in a Secret of
+the user's own.
 """
 
 import hashlib

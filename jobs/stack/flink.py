@@ -142,7 +142,7 @@ class Flink:
         return [*flink, *restore, *dynamic, *script, "--settings", str(settings), *self._jars(is_embedded)]
 
     def _jars(self, is_embedded: bool) -> list[str]:
-        """What the job takes along: of the connector, the embedded cluster has its own."""
+        """What the job takes along; the embedded cluster has the connector."""
         folders = [jars("joiner")] if self._job.joiner.engine == "jvm" else []
         folders += [] if is_embedded else [jars("connector")]
         along = [str(jar) for folder in folders for jar in sorted(folder.glob("*.jar"))]

@@ -21,7 +21,7 @@ from jobs.load import load_job
 from jobs.outcomes import read_outcomes
 from jobs.spec import Job
 from jobs.stack.addresses import free_addresses, free_ports, resolve
-from jobs.stack.broker import Broker, answers
+from jobs.stack.broker import Broker, answers, jars
 from jobs.stack.flink import Flink
 from jobs.stack.layout import PROJECT, RunDirectory
 from jobs.stack.process import Process
@@ -40,7 +40,7 @@ schema:
     item_id: {{from: item.item_id}}
   labels:
     click: {{action: click, window_s: 600}}
-joiner: {{state_url: "{state_url}"}}
+joiner: {{engine: jvm, state_url: "{state_url}"}}
 kubernetes: {{image: "registry/films:1"}}
 """
 REQUESTS = 20
@@ -166,7 +166,9 @@ def _positives(own: Own) -> list[tuple[str, str]] | None:
 
 @pytest.mark.timeout(600)
 def test_a_dry_run_can_be_pasted_into_a_shell_that_knows_nothing(own: Own) -> None:
-    line = own.freshet("submit", str(own.file), "--dry-run", "--run-dir", "pasted")
+    """With the engine that runs Python on the cluster, which nothing else here does."""
+    engine = ("--set", "joiner.engine=python")
+    line = own.freshet("submit", str(own.file), *engine, "--dry-run", "--run-dir", "pasted")
     bare = {"PATH": os.defpath, "HOME": str(own.run.path), "JAVA_HOME": os.environ.get("JAVA_HOME", "")}
     shell = [shutil.which("bash") or "sh", "-c", line]
     done = subprocess.run(shell, env=bare, cwd="/", capture_output=True, text=True, timeout=240)
@@ -199,6 +201,8 @@ def test_the_manifest_of_kubernetes_describes_a_job_that_runs(own: Own, tmp_path
     )
     RunDirectory(tmp_path).create()
     cluster.prepare()
+    for jar in jars("joiner").glob("*.jar"):
+        (tmp_path / "tmp" / "flink-lib" / jar.name).symlink_to(jar)
     manager = cluster.job_manager(rpc_port, blob_port, f"127.0.0.1:{metrics_port}")
     state = [word.replace("s3://bucket/films", (tmp_path / "state").as_uri()) for word in manager[2:]]
     script = str(Path(manager[0]).with_name("standalone-job.sh"))
