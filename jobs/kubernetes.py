@@ -2,8 +2,8 @@
 
 The image (`docs/clusters.md`) holds Flink with the connector, the joiner and flink-python in
 `/opt/flink/lib`, Python with Freshet's packages as `python3`, and `pipelines/` in `/opt/freshet`. All else
-comes from the job file: the joiner's part of it goes into a ConfigMap, and what is secret stays in a Secret of
-the user's own.
+comes from the job file: the joiner's part of it goes into a ConfigMap, and what is secret stays in a Secret
+of the user's own.
 """
 
 import hashlib
