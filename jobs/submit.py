@@ -101,17 +101,21 @@ def cancel(job: Job) -> tuple[str, str | None]:
     return job_id, newest
 
 
-def _find(job: Job) -> tuple[FlinkRest, str]:
+def running(job: Job) -> dict[str, Any]:
+    """The job's joiner on its cluster, as `FlinkRest.live_job` has it. Raises JobError when there is none."""
     address = job.joiner.flink_address
     assert address is not None
-    rest = FlinkRest(address)
     try:
-        live = rest.live_job(job.name)
+        live = FlinkRest(address).live_job(job.name)
     except FlinkUnreachableError as error:
         raise JobError(f"joiner.flink_address: Flink does not answer: {error}.") from error
     if live is None:
         raise JobError(f"Flink at {address} runs no job {job.name!r}.")
-    return rest, str(live["jid"])
+    return live
+
+
+def _find(job: Job) -> tuple[FlinkRest, str]:
+    return FlinkRest(str(job.joiner.flink_address)), str(running(job)["jid"])
 
 
 def _check_new(flink: Flink, job: Job) -> None:

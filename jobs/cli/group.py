@@ -9,7 +9,7 @@ COMMANDS: Final = {
     "run": ("jobs.cli.run", "Run a job: the whole loop, or one role of it."),
     "validate": ("jobs.cli.files", "Say everything that is wrong with a job file."),
     "schema": ("jobs.cli.files", "Print the JSON Schema of job files."),
-    "status": ("jobs.cli.runs", "How a run is doing; what is wrong comes first."),
+    "status": ("jobs.cli.runs", "How a run, or a submitted joiner, is doing."),
     "stop": ("jobs.cli.runs", "Stop a run, or a submitted joiner, with a savepoint."),
     "doctor": ("jobs.cli.doctor", "Check that this machine has what a run needs."),
     "submit": ("jobs.cli.submit", "Submit the joiner to a Flink cluster of your own."),

@@ -51,10 +51,10 @@ class Report:
     def _headline(self) -> str:
         roles, state = self.record.roles, self.record.state
         until_s = self.now_s if self.record.is_alive else float(roles.get("updated") or self.now_s)
-        since = _duration(until_s - float(roles.get("started") or until_s))
+        since = as_duration(until_s - float(roles.get("started") or until_s))
         verb = {"running": "running for", "starting": "starting since", "stopping": "stopping after"}
         how = f"{verb.get(state, f'{state} after')} {since}"
-        ago = "" if self.record.is_alive else f", {_duration(self.now_s - until_s)} ago"
+        ago = "" if self.record.is_alive else f", {as_duration(self.now_s - until_s)} ago"
         return f"{self.record.job}: {how}{ago}  ({self.record.path})"
 
     def _numbers(self) -> Iterator[str]:
@@ -76,7 +76,7 @@ class Report:
 
     def _parts(self) -> Iterator[str]:
         for part in self.record.parts:
-            since = _duration(self.now_s - float(part.get("since") or self.now_s))
+            since = as_duration(self.now_s - float(part.get("since") or self.now_s))
             restarts = part.get("restarts") or 0
             note = f"  restarted {restarts}×" if restarts else ""
             name, state, address = (part.get(key) or "" for key in ("name", "state", "address"))
@@ -119,7 +119,7 @@ def _trouble(record: Record, now_s: float) -> Iterator[str]:
             "`freshet run JOB.yaml --resume` goes on from the last snapshot"
         )
     elif state not in ("stopped",) and now_s - float(roles.get("updated") or 0) > STALE_S:
-        age = _duration(now_s - float(roles.get("updated") or 0))
+        age = as_duration(now_s - float(roles.get("updated") or 0))
         yield f"its supervisor has said nothing for {age}: it hangs, or the disk is full"
 
 
@@ -154,7 +154,8 @@ def _number(value: float | None, divisor: float, unit: str) -> str:
     return f"{value:,.0f}{unit}" if abs(value) >= 100 else f"{value:.3g}{unit}"
 
 
-def _duration(seconds: float) -> str:
+def as_duration(seconds: float) -> str:
+    """Roughly, as people say it."""
     whole = max(0, round(seconds))
     if whole < 120:
         return f"{whole} s"

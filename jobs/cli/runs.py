@@ -1,7 +1,6 @@
 """`freshet status` and `freshet stop`."""
 
 import os
-import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from jobs.cli.cluster import flink_master, is_job_file, load_for_cluster, stop_joiner, tell_joiner
 from jobs.cli.command import command, print_json
 from jobs.cli.jobfile import override_option
-from jobs.cli.submit import flink_master, load_for_cluster
 from jobs.errors import JobError
 
 
@@ -21,23 +20,30 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [CompletionItem(name) for name in run_names() if name.startswith(incomplete)]
 
 
-_run = click.argument("run", metavar="[RUN]", required=False, shell_complete=_complete)
+_run = click.argument("run", metavar="[RUN | JOB.yaml]", required=False, shell_complete=_complete)
 
 
 @command
 @_run
-def status(run: str | None, is_json: bool) -> None:
-    """How a run is doing. What is wrong, or waited for, comes first.
+@flink_master
+@override_option
+def status(run: str | None, flink_master: str | None, overrides: tuple[str, ...], is_json: bool) -> None:
+    """How a run is doing, or a joiner that `freshet submit` has started. What is wrong comes first.
 
-    RUN is a run's directory or a job's name; without it: the newest run in runs/.
+    RUN is a run's directory or a job's name; without it: the newest run in runs/. With a job file: its joiner
+    on its Flink cluster, with what joiner.metrics_addresses tell.
 
     \b
     Examples:
       freshet status
       freshet status demo --json
+      freshet status films.yaml --flink-master flink:8081
 
     Exit status: 0 all is well, or it has ended as it should; 1 something is wrong; 2 there is no such run.
     """
+    if is_job_file(run, flink_master, overrides):
+        job = load_for_cluster(Path(str(run)), overrides, flink_master)
+        raise click.exceptions.Exit(0 if tell_joiner(job, is_json=is_json) else 1)
     from jobs.cli.record import find_run
     from jobs.cli.report import look
 
@@ -47,7 +53,7 @@ def status(run: str | None, is_json: bool) -> None:
 
 
 @command
-@click.argument("run", metavar="[RUN | JOB.yaml]", required=False, shell_complete=_complete)
+@_run
 @flink_master
 @override_option
 @click.option(
@@ -77,11 +83,10 @@ def stop(
 
     Exit status: 0 it is gone, 1 it did not end in time, 2 there is no such run.
     """
-    if run is not None and Path(run).suffix in (".yaml", ".yml"):
-        _stop_on_cluster(Path(run), overrides, flink_master, timeout, cancel, is_json)
+    if is_job_file(run, flink_master, overrides, cancel):
+        job = load_for_cluster(Path(str(run)), overrides, flink_master)
+        stop_joiner(job, timeout, is_cancelled=cancel, is_json=is_json)
         return
-    if flink_master or overrides or cancel:
-        raise click.UsageError("--flink-master, --set and --cancel go with a job file: freshet stop JOB.yaml")
     from jobs.cli.record import find_run, wait_until_gone
 
     record = find_run(run)
@@ -96,27 +101,6 @@ def stop(
     answer: dict[str, Any] = {"run": str(record.path), "job": record.job, "was_running": pid is not None}
     sentence = f"{record.job}: {'stopped' if pid is not None else 'was not running'} ({record.path})"
     print_json(answer) if is_json else click.echo(sentence)
-
-
-def _stop_on_cluster(
-    file: Path,
-    overrides: tuple[str, ...],
-    flink_master: str | None,
-    timeout_s: float,
-    is_cancelled: bool,
-    is_json: bool,
-) -> None:
-    from jobs import submit
-
-    job = load_for_cluster(file, overrides, flink_master)
-    if is_cancelled:
-        job_id, path = submit.cancel(job)
-        answer = {"job": job.name, "job_id": job_id, "checkpoint": path}
-    else:
-        job_id, path = submit.stop(job, timeout_s)
-        answer = {"job": job.name, "job_id": job_id, "savepoint": path}
-    how = f"go on with --from-savepoint {shlex.quote(path)}" if path else "it had no checkpoint"
-    print_json(answer) if is_json else click.echo(f"{job.name} has stopped (job {job_id}); {how}")
 
 
 def _signal(pid: int, job: str) -> None:

@@ -1,26 +1,14 @@
 """`freshet submit`: the joiner, on a Flink cluster of one's own."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from jobs.cli.cluster import flink_master, load_for_cluster
 from jobs.cli.command import command, print_json
-from jobs.cli.jobfile import FILE, job_arguments, load
+from jobs.cli.jobfile import FILE, job_arguments
 from jobs.cli.words import Duration
-from jobs.errors import JobError
-
-if TYPE_CHECKING:
-    from jobs.spec import Job
-
-flink_master = click.option(
-    "--flink-master",
-    metavar="HOST:PORT",
-    help="REST address of the Flink cluster [default: joiner.flink_address of the file].",
-)
 
 
 @command
@@ -89,25 +77,3 @@ def submit(
         return
     done = submit_job(job, run, resume=resume, wait_s=None if detached else timeout, anew=anew)
     print_json({"job": job.name, **asdict(done)}) if is_json else click.echo(done.in_words(job))
-
-
-def load_for_cluster(
-    file: Path, overrides: Sequence[str], flink_master: str | None, from_savepoint: str | None = None
-) -> "Job":
-    """The job with the address of its own cluster; raises JobError (2) when something is left embedded."""
-    given = {"flink_address": flink_master, "restore_from": from_savepoint}
-    more = [f"joiner.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    job = load(file, [*overrides, *more], "unread")
-    if job.joiner.flink_address is None:
-        raise JobError(
-            "--flink-master HOST:PORT: the job file names no joiner.flink_address, the REST address of your "
-            "Flink cluster.",
-            exit_status=2,
-        )
-    if job.kafka.bootstrap == "embedded":
-        raise JobError(
-            "kafka.bootstrap: is embedded, a broker of one run; name yours, host:port as the TaskManagers "
-            "reach it.",
-            exit_status=2,
-        )
-    return job

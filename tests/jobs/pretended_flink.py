@@ -44,6 +44,8 @@ class Cluster:
                 return {"jobs": self.jobs}
             case ["GET", "overview"]:
                 return {"slots-available": 1}
+            case ["GET", "jobs", job_id, "checkpoints"] if job_id not in self.checkpoints:
+                raise RefusedError(f"Job {job_id} not found")
             case ["GET", "jobs", job_id, "checkpoints"]:
                 return {"latest": self.checkpoints[job_id]}
             case ["GET", "jobs", _, "exceptions"]:

@@ -1,8 +1,10 @@
 """`freshet submit` and `freshet stop JOB.yaml` against a cluster that is played by a small server."""
 
 import json
+import re
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,10 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 def submit_to(cluster: Cluster, *arguments: str) -> tuple[int, str]:
     return invoke("submit", DEMO, *KAFKA, "--flink-master", cluster.address, *arguments)
+
+
+def status_on(cluster: Cluster, *arguments: str) -> tuple[int, str]:
+    return invoke("status", DEMO, *KAFKA, "--flink-master", cluster.address, *arguments)
 
 
 def stop_on(cluster: Cluster, *arguments: str) -> tuple[int, str]:
@@ -288,3 +294,34 @@ def test_stopping_what_does_not_run_is_no_success(cluster: Cluster) -> None:
     status, output = stop_on(cluster)
     assert (status, output) == (1, f"Error: Flink at {cluster.address} runs no job 'demo'.\n")
     assert invoke("stop", "demo", "--flink-master", cluster.address)[0] == 2
+
+
+def test_status_of_a_submitted_joiner_is_its_state_and_what_it_tells(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cli.report.BETWEEN_LOOKS_S", 0.0)
+    completed = {**CHECKPOINT, "latest_ack_timestamp": time.time() * 1000, "state_size": 5 << 20}
+    job_id = cluster.add("RUNNING", completed=completed)
+    status, output = status_on(cluster)
+    assert status == 0, output
+    headline, waiting, joins = output.splitlines()
+    assert f"on Flink at {cluster.address} (job {job_id})" in headline
+    assert re.search(r"checkpoint [0-9.e-]+ s ago, 5 MiB$", waiting)
+    assert joins.startswith("joins       matched 0")
+
+
+def test_status_of_a_submitted_joiner_leads_with_what_is_wrong(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cli.report.BETWEEN_LOOKS_S", 0.0)
+    cluster.add("RESTARTING", running=0)
+    endpoint = ("--set", "joiner.metrics_addresses=['127.0.0.1:9']")
+    status, output = status_on(cluster, *endpoint, "--json")
+    assert status == 1
+    job, metrics = json.loads(output)["wrong"]
+    assert job == "the job is restarting"
+    assert metrics.startswith("flink-0 is unreachable")
+    assert status_on(cluster, *endpoint)[1].startswith("✗ the job is restarting\n✗ flink-0 is unreachable")
+    cluster.jobs.clear()
+    assert status_on(cluster) == (1, f"Error: Flink at {cluster.address} runs no job 'demo'.\n")
+    assert invoke("status", "demo", "--flink-master", cluster.address)[0] == 2
