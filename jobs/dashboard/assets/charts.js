@@ -245,7 +245,7 @@ const JOINER_PLOTS = [
 function joinerCard() {
   const plots = JOINER_PLOTS.map(({ key, colour, ...spec }) => ({ ...spec, id: `joiner-${key}`, series: [{ colour, column: `joiner.${key}` }] }));
   const entries = JOINER_PLOTS.map(({ key, label, colour, format }) => ({ label, colour, columns: [{ column: `joiner.${key}`, format }] }));
-  return { id: "joiner", title: "Joiner", about: "requests with an open window · event time", entries, plots };
+  return { id: "joiner", title: "Waiting", about: "requests with an open window · event time", entries, plots };
 }
 
 function plainCard(chart) {
