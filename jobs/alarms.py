@@ -1,6 +1,7 @@
 """What is wrong, in sentences that say what to do: parts that are down, stages that stand still, old data."""
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,12 @@ MAX_FRESHNESS_MS: Final = 8000.0
 BEHIND_S: Final = 2.0
 CHECKPOINT_S: Final = 10.0
 """Checkpoints fail while a part is away; for longer without one, something is wrong."""
+OLD_CHECKPOINT_S: Final = 60.0
+"""And ten times their interval: no checkpoint that goes well takes so long."""
+STANDSTILL_S: Final = 60.0
+SLOWEST_TIME: Final = 0.1
+"""Seconds of events per second, below which event time stands still."""
+_NOTHING_NEW: Final = "Until one succeeds no new example reaches the trainer."
 _STARTUP_S: Final = 75.0
 """The last minute's freshness counts once the waiting of the start has left it."""
 
@@ -188,20 +195,57 @@ def of_freshness(
     return f"Freshness p99 of the last minute is {p99_ms / 1000:.1f} s, above {promised_s:.0f} s. {cause}."
 
 
-def of_checkpoints(checkpoints: Mapping[str, Any], now_s: float) -> str | None:
-    """Flink's newest checkpoint failed: what it has joined since does not become visible."""
+def of_checkpoints(checkpoints: Mapping[str, Any], interval_s: float, now_s: float) -> str | None:
+    """Flink's newest checkpoint failed, or is old: what it has joined since does not become visible."""
     latest = checkpoints.get("latest") or {}
     failed, completed = latest.get("failed") or {}, latest.get("completed") or {}
     failed_ms = float(failed.get("failure_timestamp") or 0)
     completed_ms = float(completed.get("latest_ack_timestamp") or 0)
     without_s = now_s - (completed_ms or failed_ms) / 1000
-    if failed_ms <= completed_ms or without_s < CHECKPOINT_S:
-        return None
-    why = str(failed.get("failure_message") or "Flink gives no reason").splitlines()[0][:200].rstrip(". ")
-    return (
-        f"Flink's checkpoints have failed for {without_s:.0f} s: {why}. Until one succeeds no new example "
-        "reaches the trainer. See logs/jobmanager.log; a full disk is the usual reason."
-    )
+    if failed_ms > completed_ms and without_s >= CHECKPOINT_S:
+        why = str(failed.get("failure_message") or "Flink gives no reason").splitlines()[0][:200].rstrip(". ")
+        return (
+            f"Flink's checkpoints have failed for {without_s:.0f} s: {why}. {_NOTHING_NEW} "
+            "See logs/jobmanager.log; a full disk is the usual reason."
+        )
+    if completed_ms and without_s > OLD_CHECKPOINT_S + 10 * interval_s:
+        return (
+            f"Flink's newest checkpoint is {without_s:.0f} s old, with one due every {interval_s:g} s: the "
+            f"one under way does not end. {_NOTHING_NEW} A slow disk, or a broker that takes no examples, is "
+            "the usual reason."
+        )
+    return None
+
+
+class EventTime:
+    """Notices event time that stands still, or nearly so, although events are read."""
+
+    def __init__(self, idle_s: float) -> None:
+        # A partition that is silent may hold it back for `idle_s`, and that is all right.
+        self._patience_s = STANDSTILL_S + idle_s
+        self._looks: deque[tuple[float, float, float]] = deque()
+
+    def check(self, watermark_ms: float | None, records: float, now_s: float) -> str | None:
+        """What is wrong, and what to do; `records` have been read so far. `now_s` never goes back."""
+        if watermark_ms is None or (self._looks and watermark_ms < self._looks[-1][1]):
+            self._looks.clear()
+        if watermark_ms is None:
+            return None
+        self._looks.append((now_s, watermark_ms, records))
+        while len(self._looks) > 2 and self._looks[1][0] <= now_s - self._patience_s:
+            self._looks.popleft()
+        since_s, before_ms, read_before = self._looks[0]
+        # What has just been read has not yet moved it.
+        read = next(read for at, _, read in reversed(self._looks) if at <= now_s - SILENT_S or at == since_s)
+        passed_s, moved_s = now_s - since_s, (watermark_ms - before_ms) / 1000
+        if passed_s < self._patience_s or read <= read_before or moved_s > SLOWEST_TIME * passed_s:
+            return None
+        return (
+            f"Event time stands still: it has moved {moved_s:.0f} s in {passed_s:.0f} s though events are "
+            "read, so no window closes and what waits grows. The partition of `features` or `actions` whose "
+            "newest `ts` is the oldest holds it back: look for a producer whose clock stands, or send "
+            "heartbeats there."
+        )
 
 
 def of_run(run: Mapping[str, Any], now_s: float) -> str | None:

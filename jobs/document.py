@@ -13,12 +13,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from jobs.errors import JobError
+from pipelines.variables import VARIABLE, escaped
 
 KeyPath = tuple[str | int, ...]
 
 _MAX_VALUES: Final = 100_000
 """Aliases of aliases can make a short file endless."""
-_VARIABLE: Final = re.compile(r"\$(\$)?\{([^}]*)\}")
 _VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAG: Final = "tag:yaml.org,2002:"
 _NUMBERS: Final = frozenset({_TAG + "int", _TAG + "float", _TAG + "bool", _TAG + "null"})
@@ -82,6 +82,8 @@ class Document:
     keys: dict[KeyPath, Place] = field(default_factory=dict)
     values: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    keeps_secrets: bool = False
+    """`${NAME}` stays as it is in the block that may hold passwords."""
 
     def place(self, path: KeyPath, *, of_key: bool = False) -> Place:
         """Where the value (or the key) at `path` stands, or the innermost block around it that exists."""
@@ -146,16 +148,8 @@ def yaml_text(value: Any) -> str:
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.dump(_escaped(value), text)
+    yaml.dump(escaped(value), text)
     return text.getvalue()
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _escaped(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_escaped(each) for each in value]
-    return _VARIABLE.sub(lambda match: f"${match[0]}", value) if isinstance(value, str) else value
 
 
 def is_hidden(path: KeyPath) -> bool:
@@ -163,9 +157,9 @@ def is_hidden(path: KeyPath) -> bool:
     return path[:2] == _HIDDEN and len(path) > 2
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, *, keeps_secrets: bool = False) -> Document:
     """The file at `path`. What is wrong with it as YAML stands in `problems`; raises nothing."""
-    document = Document(str(path))
+    document = Document(str(path), keeps_secrets=keeps_secrets)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -182,10 +176,10 @@ def read_document(path: Path) -> Document:
     return document
 
 
-def parse_option(text: str, option: str) -> Document:
+def parse_option(text: str, option: str, *, keeps_variables: bool = False) -> Document:
     """`text`, which stands in `option` on the command line, as YAML; lines mean nothing there."""
     document = Document(option)
-    _parse(document, text)
+    _parse(document, text, keeps_variables=keeps_variables)
     document.values = dict.fromkeys([(), *document.values], Place(option))
     document.problems = [replace(each, line=None, column=None) for each in document.problems]
     return document
@@ -196,12 +190,12 @@ def _after(path: Path, error: UnicodeDecodeError) -> Place:
     return Place(str(path), before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
 
 
-def _parse(document: Document, text: str) -> None:
+def _parse(document: Document, text: str, *, keeps_variables: bool = False) -> None:
     try:
         yaml = YAML(typ="safe", pure=True)
         node = yaml.compose(text)
         if node is not None:
-            document.value = _Reader(document, yaml).read(node, ())
+            document.value = _Reader(document, yaml, keeps_variables).read(node, ())
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(document.file, mark.line + 1, mark.column + 1) if mark else Place(document.file)
@@ -230,8 +224,9 @@ def _explain(error: MarkedYAMLError, text: str) -> str:
 class _Reader:
     """Nodes to plain values; notes places and problems in the document."""
 
-    def __init__(self, document: Document, yaml: YAML) -> None:
+    def __init__(self, document: Document, yaml: YAML, keeps_variables: bool) -> None:
         self._document, self._constructor = document, yaml.constructor
+        self._keeps_variables = keeps_variables
         self._open: set[int] = set()
         self._read = 0
 
@@ -289,7 +284,7 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, path: KeyPath) -> Any:
         if node.tag in _TEXTS:
-            return _VARIABLE.sub(lambda match: self._variable(match, node, path), node.value)
+            return VARIABLE.sub(lambda match: self._variable(match, node, path), node.value)
         if node.tag in _NUMBERS:
             return self._constructor.construct_object(node)
         self._document.report(self._place(node), path, f"the tag {node.tag} is not known here")
@@ -297,11 +292,14 @@ class _Reader:
 
     def _variable(self, match: re.Match[str], node: ScalarNode, path: KeyPath) -> str:
         escaped, name = match.groups()
+        is_kept = self._keeps_variables or (self._document.keeps_secrets and is_hidden(path))
         if escaped:
-            return match[0][1:]
+            return match[0] if is_kept else match[0][1:]
         if not _VARIABLE_NAME.fullmatch(name):
             message = f"{match[0]} names no environment variable; write $${{…}} for the text itself"
             self._document.report(self._place(node), path, message)
+        elif is_kept:
+            return match[0]
         elif (value := os.environ.get(name)) is not None:
             return value
         else:

@@ -41,13 +41,20 @@ _REPAIRS: Final = 3
 Check = Callable[[Job], list[Finding]]
 
 
-def load_job(path: Path, overrides: Sequence[str] = (), checks: Sequence[Check] = (check,)) -> Job:
+def load_job(
+    path: Path,
+    overrides: Sequence[str] = (),
+    checks: Sequence[Check] = (check,),
+    *,
+    keeps_secrets: bool = False,
+) -> Job:
     """The job in the YAML file at `path`, with `${NAME}` taken from the environment.
 
     `overrides` are `KEY.KEY=VALUE`, the value in YAML. `checks` look at the job once its types are right.
-    Raises JobFileError with every mistake.
+    With `keeps_secrets` variables stay what they are in `kafka.client`. Raises JobFileError with every
+    mistake.
     """
-    document = read_document(path)
+    document = read_document(path, keeps_secrets=keeps_secrets)
     if not document.problems:
         _check_top(document)
     if not document.problems or isinstance(document.value, dict):
@@ -161,7 +168,8 @@ def _override(document: Document, override: str) -> None:
         return
     if is_hidden(path):
         file = f"--set {name}"
-    value = parse_option(text, file)
+    is_kept = document.keeps_secrets and is_hidden(path)
+    value = parse_option(text, file, keeps_variables=is_kept)
     document.problems += value.problems
     if value.problems:
         return

@@ -14,6 +14,7 @@ from prometheus_client.samples import Sample
 
 from jobs import alarms
 from jobs.counters import Counters
+from jobs.joiner import GAUGES, WATERMARK, Joiner, joiner_of, watermark_ms
 from jobs.scrape import Scraper, read_json, read_samples, total
 from jobs.spec import Job
 from pipelines.schema import LabelKind
@@ -27,6 +28,10 @@ JOINS: Final = {
     "orphan": "orphans",
     "malformed": "malformed",
     "unused": "unused",
+    "correction": "corrections",
+    "unlabelled": "unlabelled",
+    "pooled": "pooled",
+    "rule_error": "rule_errors",
 }
 """Outcomes of the join, and the counter `freshet_joiner_…` of each."""
 STAGES: Final = ("asked", "actions", "joined", "learnt", "published", "served")
@@ -45,10 +50,22 @@ _PENDING: Final = "pendingRecords"
 _RECORDS: Final = "operator_numRecordsIn"
 _SCOPE: Final = "flink_taskmanager_job_task_operator_"
 """What Flink's reporter puts before the metrics of an operator."""
-_OF_FLINK: Final = (*(name for name in _COUNTERS.values() if "_joiner_" in name), _PENDING, "numRecordsIn")
+_OF_FLINK: Final = (
+    *(name for name in _COUNTERS.values() if "_joiner_" in name),
+    *(*GAUGES, WATERMARK, _PENDING, "numRecordsIn"),
+)
 _WANTED: Final = (
     *("freshet_traffic_", "freshet_trainer_", "freshet_joiner_", "freshet_replica_items"),
-    *("freshet_ps_rows", "freshet_ps_memory", "freshet_ps_published", "_p99_", "_lag_", _PENDING, _RECORDS),
+    *(
+        "freshet_ps_rows",
+        "freshet_ps_memory",
+        "freshet_ps_published",
+        "_p99_",
+        "_lag_",
+        _PENDING,
+        _RECORDS,
+        WATERMARK,
+    ),
 )
 _ANSWERS: Final = frozenset({"ps", "trainer", "replica", "traffic"})
 """Roles that have an endpoint of their own."""
@@ -74,6 +91,7 @@ class Observation:
     joins: dict[str, int]
     """Outcomes of the join (`JOINS`) so far."""
     joins_per_s: dict[str, float | None]
+    joiner: Joiner
     shards: list[dict[str, Any]]
     """`rows`, `memory_bytes`, `lookup_p99_ms`, `up`."""
     parts: list[dict[str, Any]]
@@ -96,7 +114,8 @@ class Observer:
         self._counters = Counters()
         self._pages = dict(_pages(job))
         self._answered_s: dict[str, float] = {}
-        self._flink_job: str | None = None
+        self._flink_job: dict[str, Any] = {}
+        self._event_time = alarms.EventTime(job.joiner.idle_s)
         self._standstill = alarms.Standstill(alarms.stages_of(job), time.monotonic())
 
     def close(self) -> None:
@@ -129,6 +148,8 @@ class Observer:
         parts = self._parts(at, run, answers, statuses)
         freshness_p99_ms, lag_s = _worst(r.get("p99_ms") for r in recent), self._lags(samples, statuses)
         checkpoints = read_json(bodies.get(self._checkpoints_url()))
+        of_flink = [s for name, found in samples.items() if name.startswith("flink-") for s in found]
+        of_joiner = (*self._joiner_alarms(at, of_flink, checkpoints),)
         return Observation(
             at=at,
             freshness_p50_ms=_worst(r.get("p50_ms") for r in recent),
@@ -139,9 +160,10 @@ class Observer:
             lag_s=lag_s,
             joins={name: int(self._counters.total(f"join:{name}") or 0) for name in JOINS},
             joins_per_s={name: self._counters.rate(f"join:{name}") for name in JOINS},
+            joiner=joiner_of(of_flink, self._flink_job, checkpoints, at),
             shards=[self._shard(i, samples, answers) for i in range(self._job.ps.shards)],
             parts=parts,
-            alarms=self._alarms(at, run, traffic, parts, freshness_p99_ms, lag_s, checkpoints),
+            alarms=self._alarms(at, run, traffic, parts, freshness_p99_ms, lag_s, of_joiner),
             totals={stage: int(self._counters.total(stage) or 0) for stage in STAGES},
             run={key: run.get(key) for key in ("job", "state", "started", "updated", "error")} if run else {},
             traffic=traffic,
@@ -160,14 +182,15 @@ class Observer:
 
     def _checkpoints_url(self) -> str:
         # Before the job is known this asks for one that does not exist, which is harmless.
-        return f"http://{self._job.joiner.flink_address}/jobs/{self._flink_job or '0' * 32}/checkpoints"
+        job_id = self._flink_job.get("jid", "0" * 32)
+        return f"http://{self._job.joiner.flink_address}/jobs/{job_id}/checkpoints"
 
     def _find_flink_job(self, bodies: Mapping[str, bytes]) -> None:
         """The newest of the job's name: after a resume there are older ones."""
         overview = read_json(bodies.get(f"http://{self._job.joiner.flink_address}/jobs/overview"))
         found = [job for job in overview.get("jobs", []) if job.get("name") == self._job.name]
         if found:
-            self._flink_job = str(max(found, key=lambda job: job.get("start-time", 0))["jid"])
+            self._flink_job = max(found, key=lambda job: job.get("start-time", 0))
 
     def _quality(
         self, samples: Mapping[str, list[Sample]], kind: LabelKind, metric: str
@@ -257,7 +280,7 @@ class Observer:
         parts: list[dict[str, Any]],
         freshness_p99_ms: float | None,
         lag_s: Mapping[str, float | None],
-        checkpoints: Mapping[str, Any],
+        of_joiner: Iterable[str],
     ) -> list[str]:
         ended = alarms.of_run(run, at) if run else None
         if ended:
@@ -265,11 +288,22 @@ class Observer:
         started = traffic.get("started")
         found = [
             *alarms.of_parts(parts),
-            alarms.of_checkpoints(checkpoints, at),
+            *of_joiner,
             self._stuck(traffic, is_explained=any(part["remedy"] for part in parts)),
             alarms.of_freshness(freshness_p99_ms, at - float(started) if started else None, lag_s),
         ]
         return [alarm for alarm in found if alarm]
+
+    def _joiner_alarms(
+        self, at: float, samples: Sequence[Sample], checkpoints: Mapping[str, Any]
+    ) -> Iterator[str]:
+        # Looked at even when another alarm explains it: it has to know how long.
+        stands_still = self._event_time.check(
+            watermark_ms(samples), self._counters.total("records") or 0.0, time.monotonic()
+        )
+        if self._flink_job.get("state") == "RUNNING":
+            interval_s = self._job.joiner.checkpoint_interval_ms / 1000
+            yield from filter(None, (alarms.of_checkpoints(checkpoints, interval_s, at), stands_still))
 
     def _stuck(self, traffic: Mapping[str, Any], is_explained: bool) -> str | None:
         """The stage that stands still while traffic goes on."""

@@ -1,6 +1,5 @@
 """One role in this process: from a job file to the entry point of the stage that plays it."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,23 +24,12 @@ def run_role(job: Job, role: str, index: int, run_dir: Path, resume: bool) -> No
 
 def _run_joiner(job: Job, index: int, run_dir: Path, resume: bool) -> None:
     """Submit the joiner and end: from then on it is Flink's."""
-    import subprocess
-
-    from jobs.stack.broker import create_topics
-    from jobs.stack.flink import Flink
     from jobs.stack.layout import RunDirectory
+    from jobs.submit import RUNNING_S, submit
 
     if job.joiner.flink_address is None:
         raise JobError("joiner.flink_address: the role joiner needs the REST address of a Flink cluster.", 2)
-    run = RunDirectory(run_dir)
-    run.create()
-    flink = Flink(job, run)
-    flink.prepare()
-    create_topics(job.kafka)
-    command = flink.submission(is_embedded=False, resume=resume)
-    done = subprocess.run(command, env={**os.environ, **flink.env})
-    if done.returncode:
-        raise JobError(f"flink run ended with status {done.returncode}; its own message stands above.")
+    print(submit(job, RunDirectory(run_dir), resume=resume, wait_s=RUNNING_S).in_words(job))
 
 
 def _run_shard(job: Job, index: int, run_dir: Path, resume: bool) -> None:

@@ -22,10 +22,13 @@ from jobs.screen import Screen
 from jobs.spec import Job
 from jobs.stack.addresses import resolve
 from jobs.stack.broker import check_broker, create_topics, jars, java
+from jobs.stack.file_systems import check_file_system
 from jobs.stack.flink import Flink
 from jobs.stack.layout import RunDirectory, latest_link, new_run_directory
 from jobs.stack.part import State
 from jobs.stack.plan import plan
+from jobs.stack.rest import FlinkUnreachableError, SavepointError
+from jobs.stack.stopping import Stopping
 from jobs.stack.supervisor import Supervisor
 from jobs.summary import print_summary, summarize
 from jobs.traffic.check import check_path
@@ -39,6 +42,8 @@ DRAIN_S = 60.0
 """After traffic has ended, what is still under way may take so long to be learnt;"""
 DRAIN_ALL_S = 300.0
 """or so long with `until_drained`."""
+SAVEPOINT_S = 10.0
+"""A savepoint takes as long as a checkpoint; one that takes longer than this is not waited for."""
 _LEARNERS = ("ps", "trainer", "replica", "joiner", "dashboard", "traffic")
 
 
@@ -91,6 +96,8 @@ def check(job: Job) -> None:
         raise JobError(str(error), exit_status=2) from error
     java()
     jars("connector")
+    if job.joiner.flink_address is None and job.joiner.state_url is not None:
+        check_file_system(job.joiner.state_url)
     check_broker(job.kafka)
     if job.kafka.bootstrap != "embedded":
         create_topics(job.kafka)
@@ -150,6 +157,7 @@ class Run:
         self._supervisor, self._screen = supervisor, screen
         self._interrupts = 0
         self._began_s = time.monotonic()
+        self._flink = Flink(job, directory)
         self._watch = Watch(Observer(job, directory.path))
 
     def to_the_end(self) -> int:
@@ -258,18 +266,46 @@ class Run:
         """Stop everything: what reads before what it reads from, so that nothing waits for the dead."""
         self._watch.stop()
         self._screen.close()
-        supervisor, embeds_flink = self._supervisor, self._given.joiner.flink_address is None
+        supervisor = self._supervisor
         try:
-            if not embeds_flink and supervisor.parts["joiner"].process is not None:
-                Flink(self._job, self._directory).cancel()
+            stopping = self._begin_savepoint()
             if self._interrupts < 2:
                 supervisor.stop(_LEARNERS)
+                self._end_savepoint(stopping)
                 supervisor.stop(["taskmanager", "jobmanager"])
                 supervisor.stop(["broker"])
         finally:
             supervisor.kill()
             supervisor.finish(error)
             shutil.rmtree(self._directory.scratch, ignore_errors=True)
+
+    def _begin_savepoint(self) -> Stopping | None:
+        """Have the joiner stopped with a savepoint, from which `--resume` goes on, while other parts stop."""
+        if self._interrupts > 1 or self._supervisor.parts["joiner"].state != State.READY:
+            self._cancel()
+            return None
+        try:
+            return self._flink.begin_stop()
+        except FlinkUnreachableError as error:
+            self._without_savepoint(error)
+            return None
+
+    def _end_savepoint(self, stopping: Stopping | None) -> None:
+        if stopping is None:
+            return
+        try:
+            self._flink.keep_savepoint(stopping.wait(SAVEPOINT_S))
+        except (FlinkUnreachableError, SavepointError) as error:
+            self._without_savepoint(error)
+
+    def _without_savepoint(self, error: Exception) -> None:
+        self._screen.note(f"No savepoint: {error}. --resume goes on from the last checkpoint.")
+        self._cancel()
+
+    def _cancel(self) -> None:
+        """Leave nothing on a cluster of the user's own; the embedded one ends with all it has."""
+        if self._given.joiner.flink_address and self._supervisor.parts["joiner"].process is not None:
+            self._flink.cancel()
 
 
 class InterruptedRunError(Exception):

@@ -16,6 +16,7 @@ from jobs.spec import Job
 _PATTERNS: Final = {
     "user|context|item": "`user.KEY`, `context.KEY` or `item.KEY`",
     "[a-z0-9-]": "lower-case letters, digits and hyphens (at most 63, a hyphen not first)",
+    ":/.*": "a URL without a slash at its end, such as s3://bucket/joiner",
     "x$": "a speed-up such as 100x",
 }
 _SHOWN: Final = 20

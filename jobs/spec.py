@@ -75,6 +75,31 @@ class DashboardSettings(Block):
     """host:port; None: a free port on loopback."""
 
 
+class PodSettings(Block):
+    """What one pod asks for."""
+
+    cpu: float = Field(default=1.0, gt=0)
+    memory: str = Field(default="2g", pattern=r"^[1-9][0-9]*[mg]$")
+    """Of the whole Flink process: `1600m`, `4g`."""
+
+
+class KubernetesSettings(Block):
+    """The `kubernetes` block: what `freshet k8s` writes into the manifest of the joiner."""
+
+    image: str | None = None
+    """Flink, Python with Freshet's packages, `pipelines/` and the jars (`docs/clusters.md`)."""
+    namespace: str | None = None
+    service_account: str = "flink"
+    secret: str | None = None
+    """The Secret that has the variables of `kafka.client`, by their names; None: NAME-joiner."""
+    variables: tuple[str, ...] = ()
+    """More of its entries that pods get as environment variables (`AWS_SECRET_ACCESS_KEY`)."""
+    flink_version: str = Field(default="v2_3", pattern=r"^v[0-9]+_[0-9]+$")
+    """As the operator names it."""
+    job_manager: PodSettings = PodSettings(memory="1600m")
+    task_manager: PodSettings = PodSettings()
+
+
 class Job(Block):
     """One recommender."""
 
@@ -91,3 +116,4 @@ class Job(Block):
     serving: ServingSettings = ServingSettings()
     traffic: TrafficSettings = TrafficSettings()
     dashboard: DashboardSettings = DashboardSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from jobs.document import KeyPath, dotted
 from jobs.optimizers import dense_optimizer_findings, optimizer_findings
+from jobs.secrets import is_secret
 from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
 from pipelines.join.expressions import Expression, ExpressionError
@@ -320,6 +321,12 @@ def _joiner(job: Job) -> Iterator[Finding]:
             "each TaskManager of the embedded cluster runs one subtask"
         )
         yield Finding(uses[0], message, uses=uses)
+    for name in filter(is_secret, joiner.flink_options):
+        message = (
+            "is a secret, and would stand on command lines: Flink's plugins read theirs from the environment "
+            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …)"
+        )
+        yield Finding(("joiner", "flink_options", name), message, is_key=True)
 
     yield from _pool(job)
 

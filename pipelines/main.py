@@ -1,30 +1,43 @@
 """What `flink run -py pipelines/main.py --pyFiles FILE.zip … --settings JOB.json [--jars JAR …]` executes;
 `FILE.zip` holds `pipelines/`.
 
-The settings are a job file as JSON, of which the joiner takes `name`, `seed`, `kafka`, `schema` and `joiner`.
-The jars go with the job. Everything that differs from cluster to cluster (checkpoint directory, interpreter,
-state backend) is Flink configuration.
+The settings are a job file as JSON, of which the joiner takes `name`, `seed`, `kafka`, `schema` and `joiner`;
+`${NAME}` in its texts is taken from the environment. The jars go with the job. Everything that differs from
+cluster to cluster (checkpoint directory, interpreter, state backend) is Flink configuration.
 """
 
 import argparse
+import json
+import os
 from pathlib import Path
 
 from pyflink.datastream import StreamExecutionEnvironment
 
 from pipelines.settings import JoinJob
 from pipelines.topology import build
+from pipelines.variables import filled_in
 
 
 def main() -> None:
     """Submits the job to the cluster that `flink run` was called for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=Path, required=True)
+    # `-Dpipeline.jars` would say the same, but `flink run` overwrites it.
     parser.add_argument("--jars", type=Path, nargs="*", default=[], help="what the cluster lacks")
     arguments = parser.parse_args()
-    job = JoinJob.model_validate_json(arguments.settings.read_bytes())
+    job = read_job(arguments.settings)
     env = StreamExecutionEnvironment.get_execution_environment()
     build(env, job, arguments.jars)
     env.execute(job.name)
+
+
+def read_job(settings: Path) -> JoinJob:
+    """The job in the JSON file `settings`. Raises SystemExit when it needs a variable that is not set."""
+    try:
+        filled = filled_in(json.loads(settings.read_bytes()), os.environ)
+    except KeyError as unset:
+        raise SystemExit(f"{settings}: the environment variable {unset.args[0]} is not set.") from unset
+    return JoinJob.model_validate_json(json.dumps(filled))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,13 @@ class JoinerSettings(Block):
     """Of the embedded Flink cluster, one slot each."""
     flink_address: str | None = None
     """host:port of a Flink cluster's REST endpoint; None: the embedded cluster."""
+    flink_options: dict[str, str] = Field(default_factory=dict)
+    """More of Flink's configuration, by its own names (`s3.endpoint`, `restart-strategy.type`, …)."""
+    state_url: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*:/.*[^/]$")
+    """Checkpoints go below URL/checkpoints, savepoints below URL/savepoints (`s3://…`, `hdfs://…`, `file://…`).
+
+    None: into the run directory; on a Flink cluster of one's own, where its configuration says.
+    """
     restore_from: str | None = None
     """A checkpoint or savepoint to start from, on a Flink cluster of one's own (`flink run -s`)."""
     metrics_addresses: tuple[str, ...] = ()

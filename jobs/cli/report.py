@@ -13,6 +13,8 @@ STALE_S: Final = 10.0
 BETWEEN_LOOKS_S: Final = 1.0
 """Rates need two looks."""
 _BROKEN: Final = ("failed", "restarting")
+_ALWAYS: Final = ("matched", "negative", "late", "orphan", "malformed")
+"""Outcomes of the join that are told even when there are none."""
 _SOON: Final = ("waiting", "starting")
 
 
@@ -49,10 +51,10 @@ class Report:
     def _headline(self) -> str:
         roles, state = self.record.roles, self.record.state
         until_s = self.now_s if self.record.is_alive else float(roles.get("updated") or self.now_s)
-        since = _duration(until_s - float(roles.get("started") or until_s))
+        since = as_duration(until_s - float(roles.get("started") or until_s))
         verb = {"running": "running for", "starting": "starting since", "stopping": "stopping after"}
         how = f"{verb.get(state, f'{state} after')} {since}"
-        ago = "" if self.record.is_alive else f", {_duration(self.now_s - until_s)} ago"
+        ago = "" if self.record.is_alive else f", {as_duration(self.now_s - until_s)} ago"
         return f"{self.record.job}: {how}{ago}  ({self.record.path})"
 
     def _numbers(self) -> Iterator[str]:
@@ -70,14 +72,29 @@ class Report:
             values = " · ".join(f"{name} {_number(value, 1, unit)}" for name, value in seen[key].items())
             if values:
                 yield f"{title:<12}{values}"
+        yield from joiner_lines(seen)
 
     def _parts(self) -> Iterator[str]:
         for part in self.record.parts:
-            since = _duration(self.now_s - float(part.get("since") or self.now_s))
+            since = as_duration(self.now_s - float(part.get("since") or self.now_s))
             restarts = part.get("restarts") or 0
             note = f"  restarted {restarts}×" if restarts else ""
             name, state, address = (part.get(key) or "" for key in ("name", "state", "address"))
             yield f"  {name:<16}{state:<11}{since:>9}  {address}{note}".rstrip()
+
+
+def joiner_lines(seen: Mapping[str, Any]) -> Iterator[str]:
+    """Of an observation: what waits in the joiner, its event time and checkpoints, what became of events."""
+    joiner = seen["joiner"]
+    waiting = _number(joiner["waiting_requests"], 1, "")
+    checkpoint = _number(joiner["checkpoint_age_s"], 1, " s ago")
+    yield (
+        f"{'joiner':<12}waiting {waiting} ({_number(joiner['waiting_bytes'], 1 << 20, ' MiB')}) · event time "
+        f"{_number(joiner['watermark_lag_s'], 1, ' s')} behind · checkpoint {checkpoint}, "
+        f"{_number(joiner['checkpoint_bytes'], 1 << 20, ' MiB')}"
+    )
+    counted = ((name, count) for name, count in seen["joins"].items() if count or name in _ALWAYS)
+    yield f"{'joins':<12}{' · '.join(f'{name} {count:,}' for name, count in counted)}"
 
 
 def look(record: Record) -> Report:
@@ -102,7 +119,7 @@ def _trouble(record: Record, now_s: float) -> Iterator[str]:
             "`freshet run JOB.yaml --resume` goes on from the last snapshot"
         )
     elif state not in ("stopped",) and now_s - float(roles.get("updated") or 0) > STALE_S:
-        age = _duration(now_s - float(roles.get("updated") or 0))
+        age = as_duration(now_s - float(roles.get("updated") or 0))
         yield f"its supervisor has said nothing for {age}: it hangs, or the disk is full"
 
 
@@ -137,7 +154,8 @@ def _number(value: float | None, divisor: float, unit: str) -> str:
     return f"{value:,.0f}{unit}" if abs(value) >= 100 else f"{value:.3g}{unit}"
 
 
-def _duration(seconds: float) -> str:
+def as_duration(seconds: float) -> str:
+    """Roughly, as people say it."""
     whole = max(0, round(seconds))
     if whole < 120:
         return f"{whole} s"

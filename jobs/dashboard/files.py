@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from jobs.secrets import is_secret
 from jobs.spec import Job
 
 TAIL_BYTES: Final = 64 << 10
 TAIL_LINES: Final = 300
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_SECRET_KEY: Final = re.compile(r"password|secret|token|credential|jaas|(^|[._-])key($|[._-])", re.IGNORECASE)
 _SECRET_IN_URL: Final = re.compile(r"(//)[^/@\s]+@")
 _MASK: Final = "********"
 
@@ -49,5 +49,5 @@ def _masked(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [_masked(each, key) for each in value]
     if isinstance(value, str):
-        return _MASK if _SECRET_KEY.search(key) else _SECRET_IN_URL.sub(rf"\1{_MASK}@", value)
+        return _MASK if is_secret(key) else _SECRET_IN_URL.sub(rf"\1{_MASK}@", value)
     return value

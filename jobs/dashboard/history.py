@@ -29,9 +29,19 @@ def flatten(seen: Observation) -> Point:
         **{f"lag.{stage}": value for stage, value in seen.lag_s.items()},
         **{f"join.{name}": value for name, value in joins.items()},
         "join.dead": sum(dead) if dead else None,
+        **{f"joiner.{name}": value for name, value in _of_joiner(seen).items()},
         **_flatten_shards(seen.shards),
     }
     return {"at": round(seen.at, 2), **{name: _short(value) for name, value in point.items()}}
+
+
+def _of_joiner(seen: Observation) -> Point:
+    joiner = seen.joiner
+    return {
+        "requests": joiner.waiting_requests,
+        "bytes": joiner.waiting_bytes,
+        "watermark": joiner.watermark_lag_s,
+    }
 
 
 class History:

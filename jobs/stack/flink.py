@@ -1,85 +1,24 @@
 """A standalone Flink cluster from the wheel, and the joiner on it, or on a cluster of the user's own."""
 
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Mapping
 from functools import cached_property
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from jobs.errors import JobError
-from jobs.http import ask
 from jobs.spec import Job
 from jobs.stack.broker import jars
+from jobs.stack.file_systems import link_plugins
 from jobs.stack.layout import PROJECT, RunDirectory
-
-_TIMEOUT_S = 2.0
-_LIVE_STATES = frozenset({"INITIALIZING", "CREATED", "RUNNING", "FAILING", "RESTARTING", "RECONCILING"})
-
-
-class FlinkUnreachableError(Exception):
-    """The cluster's REST endpoint does not answer, or not with what was asked for."""
-
-
-class FlinkRest:
-    """What a cluster says of itself; every call raises FlinkUnreachableError."""
-
-    def __init__(self, address: str) -> None:
-        self._url = f"http://{address}"
-
-    def get(self, path: str) -> Any:
-        """The JSON at `path`."""
-        return self._ask(path, "GET")
-
-    def cancel(self, job_id: str) -> None:
-        """Have the job cancelled."""
-        self._ask(f"/jobs/{job_id}?mode=cancel", "PATCH")
-
-    def _ask(self, path: str, method: str) -> Any:
-        try:
-            return orjson.loads(ask(self._url + path, _TIMEOUT_S, method=method))
-        except (OSError, HTTPException, ValueError) as error:
-            raise FlinkUnreachableError(f"{self._url}{path}: {error}") from error
-
-    def live_job(self, name: str) -> dict[str, Any] | None:
-        """The newest job called `name` that has not ended: `jid`, `state`, …"""
-        return max(
-            (job for job in self._jobs(name) if job["state"] in _LIVE_STATES), key=_start, default=None
-        )
-
-    def newest_checkpoint(self, name: str) -> str | None:
-        """The path of the newest checkpoint or savepoint of the newest job called `name`, ended or not."""
-        newest = max(self._jobs(name), key=_start, default=None)
-        if newest is None:
-            return None
-        latest = self.get(f"/jobs/{newest['jid']}/checkpoints")["latest"]
-        whole = [taken for kind in ("completed", "savepoint") if (taken := latest.get(kind)) is not None]
-        # A job that was restored and has taken none of its own has nothing newer than what it began with.
-        found = max(whole, key=lambda taken: int(taken["trigger_timestamp"]), default=latest.get("restored"))
-        return str(found["external_path"]) if found else None
-
-    def _jobs(self, name: str) -> list[dict[str, Any]]:
-        return [job for job in self.get("/jobs/overview")["jobs"] if job["name"] == name]
-
-    def root_cause(self, job_id: str) -> str | None:
-        """The last exception of a job, its last `Caused by` line first; None: there was none."""
-        history = self.get(f"/jobs/{job_id}/exceptions?maxExceptions=1").get("exceptionHistory", {})
-        entries = history.get("entries", [])
-        return _innermost(entries[0]["stacktrace"]) if entries else None
-
-
-def _start(job: Mapping[str, Any]) -> int:
-    return int(job["start-time"])
-
-
-def _innermost(stacktrace: str) -> str:
-    lines = stacktrace.splitlines()
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines)[-1 if causes else 0]
+from jobs.stack.rest import FlinkRest, FlinkUnreachableError
+from jobs.stack.stopping import Stopping
+from pipelines.variables import escaped
 
 
 class Flink:
@@ -102,7 +41,13 @@ class Flink:
         return Path(spec.origin).parent
 
     def prepare(self) -> None:
-        """Lay out what the cluster's processes load."""
+        """Lay out what the cluster's processes load; raises JobError where Flink's scripts can't work."""
+        if re.search(r"\s", str(self._run.path)):
+            raise JobError(
+                f"{self._run.path}: Flink's scripts take no path with a space in it; name another with "
+                "--run-dir.",
+                exit_status=2,
+            )
         library = self._run.scratch / "flink-lib"
         library.mkdir(exist_ok=True)
         flink_python = self._home.glob("opt/flink-python-*.jar")
@@ -110,6 +55,7 @@ class Flink:
             link = library / jar.name
             link.unlink(missing_ok=True)
             link.symlink_to(jar)
+        link_plugins(self._run.scratch / "flink-plugins", self._home)
 
     @property
     def env(self) -> dict[str, str]:
@@ -117,8 +63,8 @@ class Flink:
         scratch = str(self._run.scratch)
         return {
             "FLINK_HOME": str(self._home),
-            "FLINK_CONF_DIR": str(PROJECT / "flink-conf"),
-            "FLINK_LIB_DIR": str(self._run.scratch / "flink-lib"),
+            **self.client_env,
+            "FLINK_PLUGINS_DIR": f"{scratch}/flink-plugins",
             "FLINK_LOG_DIR": scratch,
             "FLINK_PID_DIR": scratch,
             # Python finds itself by PATH in a TaskManager; both leave files in the temporary directory.
@@ -127,16 +73,32 @@ class Flink:
             "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch} -XX:-UsePerfData",
         }
 
+    @property
+    def client_env(self) -> dict[str, str]:
+        """The part of it without which `flink run` does not work."""
+        library = str(self._run.scratch / "flink-lib")
+        return {"FLINK_CONF_DIR": str(PROJECT / "flink-conf"), "FLINK_LIB_DIR": library}
+
     def _options(self) -> dict[str, object]:
         host, _, port = self.address.rpartition(":")
+        state_url = self._job.joiner.state_url or f"file://{self._run.flink}"
         return {
             "rest.address": host,
             "rest.port": port,
             "io.tmp.dirs": self._run.scratch,
-            "execution.checkpointing.dir": f"file://{self._run.flink}/checkpoints",
-            "execution.checkpointing.savepoint-dir": f"file://{self._run.flink}/savepoints",
+            **state_options(state_url),
             "python.executable": sys.executable,
             "python.client.executable": sys.executable,
+            **self._job.joiner.flink_options,
+        }
+
+    def _client_options(self) -> dict[str, object]:
+        """On a cluster of the user's own, which has its own configuration."""
+        state_url = self._job.joiner.state_url
+        return {
+            **(state_options(state_url) if state_url else {}),
+            "python.client.executable": sys.executable,
+            **self._job.joiner.flink_options,
         }
 
     def job_manager(self, rpc_port: int, blob_port: int, metrics_address: str) -> list[str]:
@@ -161,27 +123,33 @@ class Flink:
         Raises JobError when it runs without `resume`, or when `resume` finds nothing to go on from: started
         anew, the joiner would join everything a second time.
         """
-        if not is_embedded and self._runs_already(resume):
+        if not is_embedded and self.running_job(resume=resume):
             return ["true"]
+        restore_from = self._restore_point(is_embedded) if resume else self._job.joiner.restore_from
+        return self.run_command(restore_from, is_embedded=is_embedded)
+
+    def run_command(self, restore_from: str | None, *, is_embedded: bool) -> list[str]:
+        """`flink run …`, whose files are written; the cluster is not asked."""
         archive, settings = self._run.flink / "pipelines.zip", self._run.flink / "job.json"
         _pack(archive)
-        self._run.write_private(settings, self._job.model_dump_json(by_alias=True))
-        options = self._options() if is_embedded else {"python.client.executable": sys.executable}
+        job = escaped(self._job.model_dump(mode="json", by_alias=True))
+        self._run.write_private(settings, orjson.dumps(job).decode())
+        options = self._options() if is_embedded else self._client_options()
         dynamic = [f"-D{name}={value}" for name, value in options.items()]
-        restore_from = self._restore_point(is_embedded) if resume else self._job.joiner.restore_from
         restore = ["-s", restore_from] if restore_from else []
         script = ["-py", str(PROJECT / "pipelines" / "main.py"), "--pyFiles", str(archive)]
         flink = [str(self._home / "bin" / "flink"), "run", "-d", "-m", self.address]
         return [*flink, *restore, *dynamic, *script, "--settings", str(settings), *self._jars(is_embedded)]
 
     def _jars(self, is_embedded: bool) -> list[str]:
-        """What the job takes along; the embedded cluster has the connector, and `python` needs no more."""
-        if self._job.joiner.engine == "python":
-            return []
-        folders = [jars("joiner")] if is_embedded else [jars("joiner"), jars("connector")]
-        return ["--jars", *(str(jar) for folder in folders for jar in sorted(folder.glob("*.jar")))]
+        """What the job takes along; the embedded cluster has the connector."""
+        folders = [jars("joiner")] if self._job.joiner.engine == "jvm" else []
+        folders += [] if is_embedded else [jars("connector")]
+        along = [str(jar) for folder in folders for jar in sorted(folder.glob("*.jar"))]
+        return ["--jars", *along] if along else []
 
-    def _runs_already(self, resume: bool) -> bool:
+    def running_job(self, *, resume: bool) -> dict[str, Any] | None:
+        """The job of this name that the cluster runs; raises JobError unless it may, or for no answer."""
         try:
             live = self.rest.live_job(self._job.name)
         except FlinkUnreachableError as error:
@@ -189,26 +157,25 @@ class Flink:
         if live is not None and not resume:
             raise JobError(
                 f"Flink at {self.address} runs a job {self._job.name!r} already ({live['jid']}); "
-                "go on with it by --resume, stop it (`flink stop`), or give this one another name."
+                f"stop it (`freshet stop JOB.yaml --flink-master {self.address}`), go on with it by "
+                "--resume, or give this one another name."
             )
-        return live is not None
+        return live
 
     def _restore_point(self, is_embedded: bool) -> str | None:
         """Where to go on: of this run's own cluster perhaps nowhere yet, then everything is read anew."""
+        is_here = is_embedded and self._job.joiner.state_url is None
+        newest = self.newest_checkpoint() if is_here else self.newest_of_cluster()
         # What the job began with comes last: gone back to, everything since would be joined again.
-        began_with = self._job.joiner.restore_from
-        if is_embedded:
-            newest = self.newest_checkpoint()
-            return str(newest) if newest else began_with
-        known = self._newest_of_cluster() or began_with
-        if known is None:
+        known = newest or self._job.joiner.restore_from
+        if known is None and not is_embedded:
             raise JobError(
                 f"Flink at {self.address} knows no checkpoint of {self._job.name!r}; without one the joiner "
                 "would join everything again. Name one with --set joiner.restore_from=PATH."
             )
         return known
 
-    def _newest_of_cluster(self) -> str | None:
+    def newest_of_cluster(self) -> str | None:
         """What the cluster says; what it said last when it has lost its memory."""
         try:
             found = self.rest.newest_checkpoint(self._job.name)
@@ -227,11 +194,20 @@ class Flink:
     def _remembered(self) -> Path:
         return self._run.flink / "newest-checkpoint"
 
-    def newest_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint or savepoint of this run's own cluster."""
+    def newest_checkpoint(self) -> str | None:
+        """The newest whole checkpoint or savepoint in the run directory."""
         whole = [*self._run.flink.glob("checkpoints/*/chk-*/_metadata")]
         whole += self._run.flink.glob("savepoints/*/_metadata")
-        return max(whole, key=lambda file: file.stat().st_mtime_ns).parent if whole else None
+        return str(max(whole, key=lambda file: file.stat().st_mtime_ns).parent) if whole else None
+
+    def begin_stop(self) -> Stopping | None:
+        """Have this run's job stopped with a savepoint; None when it does not run. Raises as `Stopping`."""
+        live = self.rest.live_job(self._job.name)
+        return None if live is None else Stopping(self.rest, live["jid"], self._job.joiner.state_url)
+
+    def keep_savepoint(self, path: str) -> None:
+        """Keep where the job ended, for `resume`."""
+        self._run.write_private(self._remembered, path)
 
     def cancel(self) -> None:
         """Cancel this run's job, if it runs; what goes wrong is left to those who stop the cluster."""
@@ -240,6 +216,14 @@ class Flink:
                 self.rest.cancel(live["jid"])
         except FlinkUnreachableError:
             return
+
+
+def state_options(url: str) -> dict[str, object]:
+    """Flink's configuration for checkpoints and savepoints below `url`."""
+    return {
+        "execution.checkpointing.dir": f"{url}/checkpoints",
+        "execution.checkpointing.savepoint-dir": f"{url}/savepoints",
+    }
 
 
 def _reporter(address: str) -> dict[str, object]:

@@ -9,9 +9,10 @@ from contextlib import suppress
 from jobs.spec import Job
 from jobs.stack.addresses import free_addresses, free_ports
 from jobs.stack.broker import Broker, answers, create_topics
-from jobs.stack.flink import Flink, FlinkUnreachableError
+from jobs.stack.flink import Flink
 from jobs.stack.layout import PROJECT, RunDirectory
 from jobs.stack.part import Part, PartLostError, has_said_ready
+from jobs.stack.rest import FlinkUnreachableError, is_running
 
 _CHECK_S = 1.0
 """How often the joiner's cluster is asked for its state."""
@@ -123,7 +124,7 @@ def joiner_trouble(flink: Flink, job_name: str) -> str | None:
         live = flink.rest.live_job(job_name)
         if live is None:
             raise PartLostError(f"is not among the jobs of Flink at {flink.address}")
-        if live["state"] == "RUNNING" and live["tasks"]["running"] == live["tasks"]["total"]:
+        if is_running(live):
             return None
         cause = flink.rest.root_cause(live["jid"])
     except FlinkUnreachableError as error:

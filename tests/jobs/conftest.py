@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.spec import Job
+from tests.jobs.pretended_flink import Cluster
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -40,6 +41,9 @@ class PretendedJob:
         """Of `click` as well, for a job whose label is a number."""
         self.last_minute: dict[str, Any] = {"count": 9, "p50_ms": 1400.0, "p99_ms": 2900.0}
         self.checkpoints: dict[str, Any] = {"latest": {"failed": None, "completed": None}}
+        self.flink_state = "RUNNING"
+        self.join: list[dict[str, float]] = []
+        """More metrics of the operator `join`, by subtask."""
         self.trainer_lag_s = 0.9
         self.silent: set[str] = set()
         """Paths that are not answered."""
@@ -131,7 +135,12 @@ class PretendedJob:
             f"{scope}freshet_joiner_late{{{labels}}} 2\n"
             f"{scope}freshet_joiner_malformed{{{labels}}} {counts['malformed']}\n"
             f"{scope}numRecordsIn{{{labels}}} {counts['read']}\n"
-            f"{scope}pendingRecords{{{labels}}} 0\n",
+            f"{scope}pendingRecords{{{labels}}} 0\n"
+            + "".join(
+                f'{scope}{name}{{operator_name="join",subtask_index="{subtask}",}} {value}\n'
+                for subtask, told in enumerate(self.join)
+                for name, value in told.items()
+            ),
             "/trainer-0/metrics": f"freshet_trainer_examples_total {counts['learnt']}\n"
             + f"freshet_trainer_lag_seconds {self.trainer_lag_s}\n"
             + "".join(f'freshet_trainer_auc{{label="click",of="{of}"}} {v}\n' for of, v in self.auc.items())
@@ -142,7 +151,9 @@ class PretendedJob:
             "/replica-0/v1/status": json.dumps(
                 {"freshness": {"last_minute": self.last_minute}, "updates": {"lag_s": 0.2}, "waiting_for": []}
             ),
-            "/flink/jobs/overview": '{"jobs": [{"jid": "ab", "name": "demo", "start-time": 5}]}',
+            "/flink/jobs/overview": json.dumps(
+                {"jobs": [{"jid": "ab", "name": "demo", "start-time": 5, "state": self.flink_state}]}
+            ),
             "/flink/jobs/ab/checkpoints": json.dumps(self.checkpoints),
         }
         for i in range(2):
@@ -192,3 +203,11 @@ def pretended(shared_job: PretendedJob) -> PretendedJob:
     """Nothing is wrong with it at first, and its parts are at work."""
     shared_job.reset()
     return shared_job
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A Flink cluster of the user's own, without jobs."""
+    cluster = Cluster()
+    yield cluster
+    cluster.close()

@@ -193,7 +193,7 @@ def test_one_mistake_is_one_sentence_at_its_place(
         (
             "trafic: {kind: none}",
             "11:1: trafic: is unknown; a job file may have name, seed, kafka, schema, joiner, model, "
-            "trainer, ps, sync, snapshots, serving, traffic, dashboard (did you mean traffic?)",
+            "trainer, ps, sync, snapshots, serving, traffic, dashboard, kubernetes (did you mean traffic?)",
         ),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from jobs.joiner import WATERMARK
 from jobs.observe import JOINS, STAGES, Observer
 from jobs.screen import live_line
 from jobs.spec import Job
@@ -208,6 +209,59 @@ def test_checkpoints_that_fail_are_told_until_one_succeeds(pretended: Any, obser
     (alarm,) = observer.observe().alarms
     assert "No space left on device" in alarm
     pretended.checkpoints["latest"]["completed"] = {"latest_ack_timestamp": time.time() * 1000 + 1}
+    assert observer.observe().alarms == []
+
+
+def test_checkpoints_that_do_not_end_are_told_of_a_job_that_runs(pretended: Any, observer: Observer) -> None:
+    completed = {"latest_ack_timestamp": (time.time() - 60) * 1000}
+    pretended.checkpoints = {"latest": {"failed": None, "completed": completed}}
+    observer.observe()
+    assert observer.observe().alarms == []
+    completed["latest_ack_timestamp"] -= 15_000
+    (alarm,) = observer.observe().alarms
+    assert "newest checkpoint is 75 s old, with one due every 1 s" in alarm
+    pretended.flink_state = "FINISHED"
+    assert observer.observe().alarms == []
+
+
+def test_the_joiner_tells_what_waits_in_all_its_subtasks_and_its_slowest_event_time(
+    pretended: Any, observer: Observer
+) -> None:
+    assert observer.observe().joiner.watermark_lag_s is None
+    now_ms = time.time() * 1000
+    pretended.join = [
+        {"freshet_joiner_waiting_requests": 3, "freshet_joiner_waiting_bytes": 900, WATERMARK: now_ms - 2000},
+        {"freshet_joiner_waiting_requests": 4, "freshet_joiner_waiting_bytes": 100, WATERMARK: now_ms - 5000},
+    ]
+    completed = {"latest_ack_timestamp": now_ms - 700, "state_size": 5000, "end_to_end_duration": 130}
+    pretended.checkpoints = {"latest": {"completed": completed}}
+    joiner = observer.observe().joiner
+    assert (joiner.state, joiner.waiting_requests, joiner.waiting_bytes) == ("RUNNING", 7, 1000)
+    assert joiner.pool_items is None
+    assert joiner.watermark_lag_s == pytest.approx(5.0, abs=1.0)
+    assert joiner.checkpoint_age_s == pytest.approx(0.7, abs=1.0)
+    assert (joiner.checkpoint_bytes, joiner.checkpoint_s) == (5000, 0.13)
+
+
+@pytest.mark.parametrize("nothing", [-(2.0**63), 2.0**63])
+def test_before_the_first_event_and_after_the_last_there_is_no_event_time(
+    pretended: Any, observer: Observer, nothing: float
+) -> None:
+    pretended.join = [{WATERMARK: nothing}]
+    assert observer.observe().joiner.watermark_lag_s is None
+
+
+def test_event_time_that_stands_still_while_events_are_read_is_an_alarm(
+    pretended: Any, observer: Observer, clock: list[float]
+) -> None:
+    pretended.join = [{WATERMARK: 1e12}]
+    for _ in range(10):
+        observer.observe()
+        pretended.move()
+        clock[0] += 10
+    (alarm,) = observer.observe().alarms
+    assert "Event time stands still: it has moved 0 s in 90 s though events are read" in alarm
+    pretended.join = [{WATERMARK: 1e12 + 10_000}]
     assert observer.observe().alarms == []
 
 

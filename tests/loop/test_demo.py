@@ -243,4 +243,6 @@ def test_ctrl_c_ends_with_a_summary_that_closes_and_leaves_nothing_behind(demo: 
     assert accounting["dead"] == 608, accounting
     assert summary["auc_frozen"] < summary["auc_online"] < summary["auc_best"]
     assert summary["freshness_p50_ms"] < summary["freshness_p99_ms"]
+    # What --resume goes on from.
+    assert list((demo.directory / "flink" / "savepoints").glob("*/_metadata")), demo.said
     demo.assert_nothing_is_left()

@@ -1,4 +1,4 @@
-// The six charts, and how uPlot draws them.
+// The charts, and how uPlot draws them.
 
 import { auc, bytes, count, milliseconds, number, perSecond, seconds } from "/assets/format.js";
 
@@ -236,6 +236,18 @@ function shardCard(shards) {
   return { id: "shards", title: "Shards", about: "rows · memory · lookup p99", entries, plots };
 }
 
+const JOINER_PLOTS = [
+  { key: "requests", name: "requests waiting", label: "waiting", colour: "blue", format: count, empty: "Engine python does not tell." },
+  { key: "bytes", name: "bytes waiting", label: "in", colour: "purple", format: bytes, base: 1024, empty: "Engine python does not tell." },
+  { key: "watermark", name: "event time behind the clock", label: "event time behind by", colour: "orange", format: seconds },
+];
+
+function joinerCard() {
+  const plots = JOINER_PLOTS.map(({ key, colour, ...spec }) => ({ ...spec, id: `joiner-${key}`, series: [{ colour, column: `joiner.${key}` }] }));
+  const entries = JOINER_PLOTS.map(({ key, label, colour, format }) => ({ label, colour, columns: [{ column: `joiner.${key}`, format }] }));
+  return { id: "joiner", title: "Waiting", about: "requests with an open window · event time", entries, plots };
+}
+
 function plainCard(chart) {
   const series = chart.series.map((each) => ({ ...each, column: `${chart.id}.${each.key}` }));
   const entries = series.map((each) => ({ ...each, columns: [{ column: each.column, format: chart.format }] }));
@@ -243,10 +255,11 @@ function plainCard(chart) {
 }
 
 export class Charts {
-  // `quality`: the id of the chart that fits the job's first label.
-  constructor(parent, shards, quality) {
+  // `joiner`: where the joiner's card goes; `quality`: the id of the chart that fits the job's first label.
+  constructor(parent, joiner, shards, quality) {
     const charts = CHARTS.filter(({ id }) => id === quality || !["auc", "rmse"].includes(id));
     this.cards = [...charts.map(plainCard), shardCard(shards)].map((card) => new Card(parent, card));
+    this.cards.push(new Card(joiner, joinerCard()));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       for (const card of this.cards) for (const plot of card.plots) plot.recreate();
     });

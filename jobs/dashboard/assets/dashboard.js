@@ -1,7 +1,7 @@
 // The page: takes what the server pushes, keeps half an hour of it, and never hides how old it is.
 
 import { Charts } from "/assets/charts.js";
-import { count, duration, perSecond, seconds, auc, number } from "/assets/format.js";
+import { bytes, count, duration, perSecond, seconds, auc, number } from "/assets/format.js";
 
 const KEPT_S = 1800;
 const OLD_S = 5;
@@ -63,9 +63,10 @@ function appendPoint({ point }) {
 // --- what is shown
 
 function show() {
-  page.charts ??= new Charts(byId("charts"), page.seen.shards.length, quality(page.seen).id);
+  page.charts ??= new Charts(byId("charts"), byId("joiner"), page.seen.shards.length, quality(page.seen).id);
   showCharts();
   showHeadline(page.seen);
+  showJoiner(page.seen);
   showRun(page.seen);
   showParts(page.seen.parts);
   showAge();
@@ -120,6 +121,36 @@ function showQuality({ name, format, better, of: { online, frozen, best } }) {
   const told = frozen == null ? ["the model to compare with is not frozen yet"] : [`${better > 0 ? "over" : "against"} the frozen model’s ${format(frozen)}`];
   if (best != null) told.push(`best possible ${format(best)}`);
   put("under-quality", told.join(" · "));
+}
+
+// Always shown, and those that a job need not have.
+const OUTCOMES = [["matched", "matched"], ["negative", "negative"], ["sampled_away", "sampled away"], ["late", "late"], ["orphan", "orphaned"], ["malformed", "malformed"]];
+const RARE = [["correction", "corrected"], ["duplicate", "duplicate"], ["unlabelled", "without a label"], ["unused", "of no label"], ["pooled", "from the pool"], ["rule_error", "rule errors"]];
+
+function showJoiner({ joiner, joins }) {
+  const waiting = joiner.waiting_requests == null ? "–" : `${joiner.waiting_requests.toLocaleString("en")} in ${bytes(joiner.waiting_bytes)}`;
+  const age = joiner.checkpoint_age_s == null ? "–" : `${duration(joiner.checkpoint_age_s)} ago`;
+  const figures = [
+    ["job", joiner.state == null ? "–" : joiner.state.toLowerCase()], ["waiting", waiting],
+    ["event time behind", duration(joiner.watermark_lag_s)], ["checkpoint", age],
+    ["its size", bytes(joiner.checkpoint_bytes)], ["it took", seconds(joiner.checkpoint_s)],
+    ...(joiner.pool_items == null ? [] : [["pool", joiner.pool_items.toLocaleString("en")]]),
+    ...OUTCOMES.map(([key, name]) => [name, joins[key].toLocaleString("en")]),
+    ...RARE.filter(([key]) => joins[key] > 0).map(([key, name]) => [name, joins[key].toLocaleString("en")]),
+  ];
+  const text = JSON.stringify(figures);
+  if (text === page.shownJoiner) return;
+  page.shownJoiner = text;
+  put("joiner-figures", ...figures.map(figure));
+}
+
+function figure([name, value]) {
+  const made = document.createElement("div"), term = document.createElement("dt"), told = document.createElement("dd");
+  term.textContent = name;
+  told.textContent = value;
+  made.dataset.figure = name;
+  made.append(term, told);
+  return made;
 }
 
 function showRun(seen) {

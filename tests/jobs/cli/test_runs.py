@@ -164,7 +164,10 @@ def test_status_asks_the_parts_themselves(supervisors: Supervisors) -> None:
     (run / "job.yaml").write_text(DEMO.read_text())
     told = json.loads(invoke("status", "--json")[1])
     assert told["observation"]["events_per_s"].keys() >= {"asked", "learnt"}
-    assert "freshness   p50 –" in invoke("status")[1]
+    text = invoke("status")[1]
+    assert "freshness   p50 –" in text
+    assert "joiner      waiting – (–) · event time – behind · checkpoint –, –" in text
+    assert "joins       matched 0 · negative 0 · late 0 · orphan 0 · malformed 0" in text
 
 
 def test_runs_are_found_by_job_directory_and_age(supervisors: Supervisors) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from jobs.dashboard.history import COARSE_S, FINE_S, KEPT_S, History, flatten
+from jobs.joiner import Joiner
 from jobs.observe import JOINS, SCORES, STAGES, Observation
 
 
@@ -15,6 +16,7 @@ def seen(shards: int = 2, **changed: object) -> Observation:
         "lag_s": dict.fromkeys(("joiner", "trainer", "ps", "replica"), 0.5),
         "joins": dict.fromkeys(JOINS, 1),
         "joins_per_s": dict.fromkeys(JOINS, 1.0),
+        "joiner": Joiner("RUNNING", 7, 900, None, 2.0, 0.4, 0.1, 5000),
         "shards": [
             {"rows": 10 + i, "memory_bytes": 100, "lookup_p99_ms": 1.0 + i, "up": True} for i in range(shards)
         ],
@@ -32,6 +34,7 @@ def test_a_look_becomes_a_row_of_numbers() -> None:
     assert (point["freshness.p50"], point["freshness.p99"]) == (1.4, None)
     assert point["auc.online"] == 0.12346
     assert (point["rows.0"], point["rows.1"], point["lookup.1"]) == (10, 11, 2.0)
+    assert (point["joiner.requests"], point["joiner.watermark"]) == (7, 2.0)
     assert point["join.dead"] == 2.0  # orphan and malformed
 
 

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -248,3 +249,47 @@ def test_of_a_label_that_is_a_number_the_page_shows_the_error(
     assert not seen.errors
     dashboard.stop()
     dashboard.show(pretended.job)
+
+
+def test_the_joiner_shows_what_waits_and_what_became_of_everything(
+    pretended: Any, visit: Callable[..., Visit], wait: Wait
+) -> None:
+    seen = visit()
+
+    def figures() -> dict[str, str]:
+        pairs = seen.page.eval_on_selector_all(
+            "#joiner-figures div",
+            "all => all.map(one => [one.dataset.figure, one.querySelector('dd').innerText])",
+        )
+        return dict(pairs)
+
+    wait(lambda: figures().get("job") == "running", "the joiner's state")
+    assert (figures()["waiting"], figures()["event time behind"], figures()["checkpoint"]) == ("–", "–", "–")
+    assert figures()["late"] == "2"
+    assert not {"corrected", "pool"} & set(figures())
+    assert "does not tell" in seen.text('[data-plot="joiner-requests"]')
+    now_ms = time.time() * 1000
+    pretended.join = [
+        {
+            "freshet_joiner_waiting_requests": 1234,
+            "freshet_joiner_waiting_bytes": 2 << 20,
+            "freshet_joiner_pool_items": 77,
+            "freshet_joiner_corrections": 5,
+            "currentInputWatermark": now_ms - 3_600_000,
+        }
+    ]
+    completed = {"latest_ack_timestamp": now_ms - 8000, "state_size": 3 << 20, "end_to_end_duration": 130}
+    pretended.checkpoints = {"latest": {"completed": completed}}
+    wait(lambda: figures()["waiting"] == "1,234 in 2.00 MiB", "what waits")
+    told = figures()
+    assert (told["pool"], told["corrected"], told["its size"], told["it took"]) == (
+        "77",
+        "5",
+        "3.00 MiB",
+        "0.1 s",
+    )
+    assert told["event time behind"].startswith("1 h 0 min")
+    assert re.fullmatch(r"([89]|1[0-9]|20) s ago", told["checkpoint"])
+    wait(lambda: seen.points("joiner-requests") >= 2, "the chart of what waits")
+    assert seen.colours("joiner-requests") > 5
+    assert seen.errors == []

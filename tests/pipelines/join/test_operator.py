@@ -27,8 +27,9 @@ class Stack:
         from jobs.spec import Job
         from jobs.stack.addresses import free_addresses, free_ports, resolve
         from jobs.stack.broker import Broker, answers, create_topics
-        from jobs.stack.flink import Flink, FlinkUnreachableError
+        from jobs.stack.flink import Flink
         from jobs.stack.layout import RunDirectory
+        from jobs.stack.rest import FlinkUnreachableError
 
         # Small messages, so that ordinary garbage is too long for them.
         kafka = {"partitions": PARTITIONS, "max_message_bytes": MAX_MESSAGE_BYTES}
