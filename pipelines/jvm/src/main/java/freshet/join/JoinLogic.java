@@ -19,13 +19,14 @@ final class JoinLogic {
 
   private final Labels labels;
   private final Sampler sampler;
-  private final Rules rules = new Rules();
+  private final Rules rules;
   private final ExampleEncoder encoder;
   private final RequestReader requests;
   private final ActionReader actions = new ActionReader();
 
   JoinLogic(Settings settings, Schema schema) {
     labels = new Labels(settings.labels());
+    rules = new Rules(labels.all());
     sampler = new Sampler(settings);
     encoder = new ExampleEncoder(settings, schema);
     requests = new RequestReader(schema);
@@ -102,30 +103,35 @@ final class JoinLogic {
     } else if (position < 0) {
       step.bury(arrival, "orphan", "its request has no item " + Quotes.quote(action.itemId()));
     } else if (Math.abs(action.tsMs() - state.tsMs()) > using.reachMs()) {
-      refuse(step, state, position, using.labels(), action, arrival);
+      refuse(step, state, position, using.labels(), action, arrival, null);
     } else {
-      offer(step, state, request, position, using.labels(), action, arrival, nowMs);
+      Rules.Reading reading = rules.read(using.labels(), request, position, action);
+      step.add(Count.RULE_ERRORS, reading.failures().size());
+      if (reading.asked().isEmpty()) {
+        step.add(Count.UNUSED, 1);
+      } else if (!take(step, state, request, position, reading.votes(), action, arrival, nowMs)) {
+        refuse(step, state, position, reading.asked(), action, arrival, reading.failure());
+      }
     }
   }
 
-  private void offer(
+  /** Offers an action to the labels of an item; whether any takes it. */
+  private boolean take(
       Step step,
       State.Waiting state,
       Request request,
       int position,
-      List<Label> asked,
+      List<Rules.Vote> votes,
       Action action,
       Arrival arrival,
       long nowMs) {
-    Rules.Reading reading = rules.read(asked, action);
     Sampler.Sample sample = sampler.of(request);
     Lesson lesson = new Lesson(position, labels.all().size());
     State.Waiting after = state;
     int takers = 0;
-    for (int place = 0; place < asked.size(); place++) {
-      Label label = asked.get(place);
-      float value = reading.values()[place];
-      Taken offer = new Taken(position, label.id(), false, value, action.tsMs(), arrival.loggedTsMs());
+    for (Rules.Vote vote : votes) {
+      Label label = vote.label();
+      Taken offer = new Taken(position, label.id(), false, vote.value(), action.tsMs(), arrival.loggedTsMs());
       switch (label.fate(state, state.taken(position, label.id()), offer)) {
         case LEAVES -> {
           lesson.teach(label, offer, label.isClosed(state) && sample.isKept(position) ? label.otherwise() : null);
@@ -139,8 +145,7 @@ final class JoinLogic {
       }
     }
     if (takers == 0) {
-      refuse(step, state, position, asked, action, arrival);
-      return;
+      return false;
     }
     after = lesson.after(after);
     // What it took the place of has come for nothing.
@@ -151,13 +156,22 @@ final class JoinLogic {
       step.add(lesson.count(), 1);
       step.give(new Output.Ready(request.requestId(), List.of(example), 0, 0));
     }
+    return true;
   }
 
-  /** An action that none of the labels it asked has taken. */
+  /** An action that none of the labels it asked has taken; {@code failure} of a rule: null when none failed. */
   private static void refuse(
-      Step step, State.Waiting state, int position, List<Label> asked, Action action, Arrival arrival) {
+      Step step,
+      State.Waiting state,
+      int position,
+      List<Label> asked,
+      Action action,
+      Arrival arrival,
+      String failure) {
     if (asked.stream().anyMatch(label -> state.taken(position, label.id()) != null)) {
       step.add(Count.DUPLICATES, 1);
+    } else if (failure != null) {
+      step.bury(arrival, "rule", failure);
     } else if (action.tsMs() < state.tsMs()) {
       step.bury(arrival, "orphan", (state.tsMs() - action.tsMs()) + " ms before its request");
     } else {

@@ -97,6 +97,8 @@ record Settings(
         Label.id(name),
         texts(label.get("action")),
         isNumber,
+        text(label.get("when")),
+        isNumber ? text(label.get("value")) : null,
         isNumber ? take : Label.Take.FIRST,
         isNumber ? (otherwise.isNull() ? null : (float) otherwise.asDouble() + 0.0f) : Float.valueOf(0.0f),
         windowMs,
@@ -144,6 +146,10 @@ record Settings(
   /** Rounded as Python rounds: halves to the even neighbour. */
   private static long ms(JsonNode seconds) {
     return (long) Math.rint(seconds.asDouble() * 1000);
+  }
+
+  private static String text(JsonNode textOrNull) {
+    return textOrNull.isNull() ? null : textOrNull.asText();
   }
 
   private static List<String> texts(JsonNode textOrList) {
