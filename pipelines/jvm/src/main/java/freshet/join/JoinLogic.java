@@ -21,14 +21,19 @@ final class JoinLogic {
   private final Sampler sampler;
   private final Rules rules;
   private final ExampleEncoder encoder;
+  /** Null: none are drawn. */
+  private final PoolNegatives pool;
+
   private final RequestReader requests;
   private final ActionReader actions = new ActionReader();
 
-  JoinLogic(Settings settings, Schema schema) {
+  /** {@code pool}: what was shown of late; null: the job has none. */
+  JoinLogic(Settings settings, Schema schema, Pool pool) {
     labels = new Labels(settings.labels());
     rules = new Rules(labels.all());
     sampler = new Sampler(settings);
     encoder = new ExampleEncoder(settings, schema);
+    this.pool = pool == null ? null : new PoolNegatives(settings, pool);
     requests = new RequestReader(schema);
   }
 
@@ -40,7 +45,7 @@ final class JoinLogic {
     } else if (request.tsMs() + labels.longestMs() <= watermarkMs) {
       step.bury(arrival, "late", "all windows had closed " + (watermarkMs - request.tsMs()) + " ms after `ts`");
     } else {
-      accept(step, request, arrival);
+      accept(step, request, arrival, nowMs);
       if (state instanceof State.Early early) {
         for (EarlyAction each : early.actions()) {
           react(step, request, read(each), each.arrival(), nowMs);
@@ -50,13 +55,16 @@ final class JoinLogic {
     return step;
   }
 
-  private void accept(Step step, Request request, Arrival arrival) {
+  private void accept(Step step, Request request, Arrival arrival, long nowMs) {
     State.Waiting waiting = State.Waiting.of(request, arrival.value());
     step.become(waiting);
     step.wake(labels.nextMs(waiting));
-    int impressions = request.distinct().length;
-    step.add(Count.IMPRESSIONS, impressions);
-    step.add(Count.DUPLICATES, request.items().length - impressions);
+    int[] impressions = request.distinct();
+    step.add(Count.IMPRESSIONS, impressions.length);
+    step.add(Count.DUPLICATES, request.items().length - impressions.length);
+    if (pool != null) {
+      pool.show(request, impressions, nowMs);
+    }
   }
 
   /** An action has come. */
@@ -152,11 +160,27 @@ final class JoinLogic {
     step.add(Count.DUPLICATES, after.taken().length < state.taken().length + takers ? 1 : 0);
     step.become(after);
     if (!lesson.isEmpty()) {
-      byte[] example = encoder.encode(lesson, request, state, sample.rate(position), nowMs);
-      step.add(lesson.count(), 1);
-      step.give(new Output.Ready(request.requestId(), List.of(example), 0, 0));
+      List<byte[]> examples = new ArrayList<>(1);
+      examples.add(write(step, lesson, request, state, sample, nowMs));
+      if (pool != null) {
+        for (ExampleEncoder.Encoded drawn : pool.of(lesson, state, request, encoder, nowMs)) {
+          examples.add(drawn.data());
+          step.add(Count.POOLED, 1);
+          step.add(Count.LEFT_OUT, drawn.leftOut());
+        }
+      }
+      step.give(new Output.Ready(request.requestId(), examples, 0, 0));
     }
     return true;
+  }
+
+  private byte[] write(
+      Step step, Lesson lesson, Request request, State.Waiting state, Sampler.Sample sample, long nowMs) {
+    ExampleEncoder.Encoded example =
+        encoder.encode(lesson, request, state, sample.rate(lesson.position()), nowMs);
+    step.add(lesson.count(), 1);
+    step.add(Count.LEFT_OUT, example.leftOut());
+    return example.data();
   }
 
   /** An action that none of the labels it asked has taken; {@code failure} of a rule: null when none failed. */
@@ -232,8 +256,7 @@ final class JoinLogic {
     for (long momentMs : momentsMs) {
       state = state.closedThrough(state.tsMs() + momentMs);
       for (Lesson lesson : lessons(state, request, sample)) {
-        examples.add(encoder.encode(lesson, request, state, sample.rate(lesson.position()), nowMs));
-        step.add(lesson.count(), 1);
+        examples.add(write(step, lesson, request, state, sample, nowMs));
         state = lesson.after(state);
       }
     }

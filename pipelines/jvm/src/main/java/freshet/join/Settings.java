@@ -40,10 +40,14 @@ record Settings(
   /** A cross and the features that it is of. */
   record Cross(String name, List<String> of) {}
 
-  /** Sampling, bounds and event time; {@code maxPerRequest} 0: no cap. */
+  /** Negatives drawn from recent items; {@code label}: the place of the one whose positives get them. */
+  record PoolSettings(int negatives, int size, int label) {}
+
+  /** Sampling, bounds and event time; {@code maxPerRequest} 0: no cap; {@code pool} null: none. */
   record Joiner(
       Rates rates,
       int maxPerRequest,
+      PoolSettings pool,
       long outOfOrderMs,
       long idleMs,
       long maxPastMs,
@@ -77,7 +81,7 @@ record Settings(
         features,
         crosses,
         labels,
-        joiner(job.get("joiner")));
+        joiner(job.get("joiner"), labels));
   }
 
   private static Feature feature(String name, JsonNode feature) {
@@ -119,10 +123,11 @@ record Settings(
         client);
   }
 
-  private static Joiner joiner(JsonNode joiner) {
+  private static Joiner joiner(JsonNode joiner, List<Label> labels) {
     return new Joiner(
         rates(joiner.get("negatives")),
         joiner.get("negatives").get("max_per_request").asInt(0),
+        pool(joiner.get("pool"), labels),
         ms(joiner.get("out_of_order_s")),
         ms(joiner.get("idle_s")),
         ms(joiner.get("max_past_s")),
@@ -130,6 +135,15 @@ record Settings(
         joiner.get("max_event_bytes").asInt(),
         joiner.get("checkpoint_interval_ms").asLong(),
         joiner.get("parallelism").asInt());
+  }
+
+  private static PoolSettings pool(JsonNode pool, List<Label> labels) {
+    if (pool.isNull()) {
+      return null;
+    }
+    String name = text(pool.get("label"));
+    int label = name == null ? 0 : labels.stream().map(Label::name).toList().indexOf(name);
+    return new PoolSettings(pool.get("negatives").asInt(), pool.get("size").asInt(), label);
   }
 
   private static Rates rates(JsonNode negatives) {
