@@ -17,7 +17,8 @@ enum Count {
   MALFORMED,
   LATE,
   UNUSED,
-  RULE_ERRORS;
+  RULE_ERRORS,
+  LEFT_OUT;
 
   String metric() {
     return "freshet_joiner_" + name().toLowerCase(Locale.ROOT);

@@ -42,6 +42,14 @@ final class Decimal {
     return new Decimal(exact.round(new MathContext(MOST_DIGITS, RoundingMode.HALF_EVEN)), isNegative);
   }
 
+  /** A double as Python writes it. */
+  static String python(double number) {
+    if (Double.isFinite(number)) {
+      return of(number).python();
+    }
+    return Double.isNaN(number) ? "nan" : number < 0 ? "-inf" : "inf";
+  }
+
   /** As Python writes it. */
   String python() {
     String exponential = exponent - 1 < 0 ? "e-" : "e+";

@@ -51,11 +51,20 @@ final class EntryWriter {
     putEntry(name, BYTES_LIST);
   }
 
-  /** The feature that stands among values; nothing when there is none, or an empty list. */
-  void putFeature(EntryName name, Source source, Json json, int object) {
+  /**
+   * The feature that stands among values; nothing when there is none, or an empty list. False: what is there is of another
+   * type, for the job has been changed since it was accepted.
+   */
+  boolean putFeature(EntryName name, Source source, Json json, int object) {
     int node = json.get(object, source.keyBytes());
-    if (node == Json.ABSENT || source.isMany() && json.length(node) == 0) {
-      return;
+    if (node == Json.ABSENT) {
+      return true;
+    }
+    if (!Features.isOf(source, json, node)) {
+      return false;
+    }
+    if (source.isMany() && json.length(node) == 0) {
+      return true;
     }
     values.clear();
     if (source.isMany()) {
@@ -70,6 +79,7 @@ final class EntryWriter {
       case FLOAT -> putPacked(name, FLOAT_LIST);
       case STRING -> putEntry(name, BYTES_LIST);
     }
+    return true;
   }
 
   private void putValue(Settings.Type type, Json json, int node) {

@@ -12,6 +12,9 @@ import java.util.TreeMap;
  * <p>The features of user and context are the same in all examples of a request: they are encoded once.
  */
 final class ExampleEncoder {
+  /** A serialized example, and how many values it lacks since they have the wrong type by now. */
+  record Encoded(byte[] data, int leftOut) {}
+
   /** What an entry of an example is of; {@code source} of a feature, {@code label} of a label's. */
   private record Entry(EntryName name, Kind kind, Source source, Label label) {}
 
@@ -28,8 +31,25 @@ final class ExampleEncoder {
     TS,
     JOINED_TS,
     ACTION_TS,
-    ACTION_LOGGED_TS
+    ACTION_LOGGED_TS,
+    POOL_PROBABILITY,
+    POOL_FOR
   }
+
+  /**
+   * What an example says of its item; {@code lesson} and {@code state} null: nothing of its labels.
+   *
+   * @param poolProbability of a drawn item; else 0
+   */
+  private record Content(
+      Json json,
+      int item,
+      String itemId,
+      float samplingRate,
+      Lesson lesson,
+      State.Waiting state,
+      float poolProbability,
+      String poolFor) {}
 
   private static final byte[] SCORE = Utf8.bytes("score:");
 
@@ -40,6 +60,7 @@ final class ExampleEncoder {
   private final int[] sharedPlaces;
 
   private Request sharedOf;
+  private int sharedLeftOut;
 
   ExampleEncoder(Settings settings, Schema schema) {
     Map<byte[], Entry> byName = new TreeMap<>(Arrays::compareUnsigned);
@@ -73,37 +94,42 @@ final class ExampleEncoder {
   }
 
   /** An example of a lesson; {@code state}: what is known of the other labels. */
-  byte[] encode(Lesson lesson, Request request, State.Waiting state, float samplingRate, long nowMs) {
+  Encoded encode(Lesson lesson, Request request, State.Waiting state, float samplingRate, long nowMs) {
+    int item = request.items()[lesson.position()];
+    String itemId = request.itemIds()[lesson.position()];
+    return encode(new Content(request.json(), item, itemId, samplingRate, lesson, state, 0.0f, null), request, nowMs);
+  }
+
+  /** An example of a drawn item, which is the document {@code item}; {@code poolFor}: the positive it goes with. */
+  Encoded encodeDrawn(
+      Json item, String itemId, float poolProbability, String poolFor, Request request, long nowMs) {
+    return encode(new Content(item, 0, itemId, 1.0f, null, null, poolProbability, poolFor), request, nowMs);
+  }
+
+  private Encoded encode(Content content, Request request, long nowMs) {
     share(request);
-    int position = lesson.position();
-    int item = request.items()[position];
-    List<Score> scores = scores(request.json(), item);
+    int leftOut = sharedLeftOut;
+    List<Score> scores = content.lesson() == null ? List.of() : scores(content.json(), content.item());
     int nextScore = 0;
     out.clear();
     for (Entry entry : entries) {
       while (nextScore < scores.size() && entry.name().isAfter(scores.get(nextScore).name())) {
         out.putFloat(EntryName.of(scores.get(nextScore).name()), scores.get(nextScore++).value());
       }
-      switch (entry.kind()) {
-        case SHARED -> copyShared(entry.source().feature());
-        case ITEM -> out.putFeature(entry.name(), entry.source(), request.json(), item);
-        case LABEL -> out.putFloat(entry.name(), label(entry.label(), lesson, state));
-        case MASK -> out.putFloat(entry.name(), lesson.teaches(entry.label().index()) ? 1.0f : 0.0f);
-        case WAS -> putWas(entry, lesson);
-        case OTHERWISE -> putOtherwise(entry, lesson);
-        case SAMPLING_RATE -> out.putFloat(entry.name(), samplingRate);
-        case REQUEST_ID -> out.putText(entry.name(), request.requestId());
-        case ITEM_ID -> out.putText(entry.name(), request.itemIds()[position]);
-        case TS -> out.putInteger(entry.name(), request.tsMs());
-        case JOINED_TS -> out.putInteger(entry.name(), nowMs);
-        case ACTION_TS -> out.putInteger(entry.name(), lesson.actionTsMs());
-        case ACTION_LOGGED_TS -> out.putInteger(entry.name(), lesson.actionLoggedTsMs());
+      if (entry.kind() == Kind.SHARED) {
+        copyShared(entry.source().feature());
+      } else if (entry.kind() == Kind.ITEM) {
+        leftOut += out.putFeature(entry.name(), entry.source(), content.json(), content.item()) ? 0 : 1;
+      } else if (entry.label() != null) {
+        putLabel(entry, content);
+      } else {
+        putFact(entry, content, request, nowMs);
       }
     }
     for (Score score : scores.subList(nextScore, scores.size())) {
       out.putFloat(EntryName.of(score.name()), score.value());
     }
-    return out.toExample();
+    return new Encoded(out.toExample(), leftOut);
   }
 
   private void share(Request request) {
@@ -111,11 +137,12 @@ final class ExampleEncoder {
       return;
     }
     shared.clear();
+    sharedLeftOut = 0;
     for (Entry entry : entries) {
       if (entry.kind() == Kind.SHARED) {
         int values = entry.source().isOfUser() ? request.user() : request.context();
         sharedPlaces[2 * entry.source().feature()] = shared.size();
-        shared.putFeature(entry.name(), entry.source(), request.json(), values);
+        sharedLeftOut += shared.putFeature(entry.name(), entry.source(), request.json(), values) ? 0 : 1;
         sharedPlaces[2 * entry.source().feature() + 1] = shared.size();
       }
     }
@@ -126,20 +153,51 @@ final class ExampleEncoder {
     out.copy(shared, sharedPlaces[2 * feature], sharedPlaces[2 * feature + 1]);
   }
 
-  private static float label(Label label, Lesson lesson, State.Waiting state) {
-    return lesson.teaches(label.index()) ? lesson.value(label) : label.known(state, lesson.position());
-  }
-
-  private void putWas(Entry entry, Lesson lesson) {
-    float was = lesson.was(entry.label().index());
-    if (!Float.isNaN(was)) {
-      out.putFloat(entry.name(), was);
+  private void putLabel(Entry entry, Content content) {
+    Lesson lesson = content.lesson();
+    Label label = entry.label();
+    boolean teaches = lesson != null && lesson.teaches(label.index());
+    switch (entry.kind()) {
+      case LABEL -> out.putFloat(entry.name(), teaches ? lesson.value(label) : known(label, content));
+      case MASK -> out.putFloat(entry.name(), teaches ? 1.0f : 0.0f);
+      case WAS -> {
+        if (lesson != null && !Float.isNaN(lesson.was(label.index()))) {
+          out.putFloat(entry.name(), lesson.was(label.index()));
+        }
+      }
+      default -> {
+        if (lesson != null && label.isNumber() && lesson.isOtherwise(label.index())) {
+          out.putFloat(entry.name(), 1.0f);
+        }
+      }
     }
   }
 
-  private void putOtherwise(Entry entry, Lesson lesson) {
-    if (entry.label().isNumber() && lesson.isOtherwise(entry.label().index())) {
-      out.putFloat(entry.name(), 1.0f);
+  private static float known(Label label, Content content) {
+    return content.lesson() == null ? 0.0f : label.known(content.state(), content.lesson().position());
+  }
+
+  private void putFact(Entry entry, Content content, Request request, long nowMs) {
+    Lesson lesson = content.lesson();
+    switch (entry.kind()) {
+      case SAMPLING_RATE -> out.putFloat(entry.name(), content.samplingRate());
+      case REQUEST_ID -> out.putText(entry.name(), request.requestId());
+      case ITEM_ID -> out.putText(entry.name(), content.itemId());
+      case TS -> out.putInteger(entry.name(), request.tsMs());
+      case JOINED_TS -> out.putInteger(entry.name(), nowMs);
+      case ACTION_TS -> out.putInteger(entry.name(), lesson == null ? 0 : lesson.actionTsMs());
+      case ACTION_LOGGED_TS -> out.putInteger(entry.name(), lesson == null ? 0 : lesson.actionLoggedTsMs());
+      default -> putDraw(entry, content);
+    }
+  }
+
+  private void putDraw(Entry entry, Content content) {
+    if (content.poolFor() != null) {
+      if (entry.kind() == Kind.POOL_FOR) {
+        out.putText(entry.name(), content.poolFor());
+      } else {
+        out.putFloat(entry.name(), content.poolProbability());
+      }
     }
   }
 

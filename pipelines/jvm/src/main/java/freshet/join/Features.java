@@ -9,14 +9,27 @@ final class Features {
   static void check(Source[] sources, Json json, int values) throws MalformedEvent {
     for (Source source : sources) {
       int node = json.get(values, source.keyBytes());
-      if (node == Json.ABSENT) {
-        continue;
+      if (node != Json.ABSENT) {
+        check(source, json, node);
       }
-      if (source.isMany()) {
-        checkList(source, json, node);
-      } else {
-        checkScalar(source, json, node);
-      }
+    }
+  }
+
+  private static void check(Source source, Json json, int node) throws MalformedEvent {
+    if (source.isMany()) {
+      checkList(source, json, node);
+    } else {
+      checkScalar(source, json, node);
+    }
+  }
+
+  /** Whether a value is what a feature has to be. */
+  static boolean isOf(Source source, Json json, int node) {
+    try {
+      check(source, json, node);
+      return true;
+    } catch (MalformedEvent wrong) {
+      return false;
     }
   }
 

@@ -1,17 +1,27 @@
 package freshet.join;
 
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.flink.api.common.TaskInfo;
 import org.apache.flink.api.common.functions.OpenContext;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.api.common.state.OperatorStateStore;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeutils.base.array.BytePrimitiveArraySerializer;
 import org.apache.flink.metrics.Counter;
+import org.apache.flink.metrics.Gauge;
 import org.apache.flink.metrics.MetricGroup;
+import org.apache.flink.runtime.state.FunctionInitializationContext;
+import org.apache.flink.runtime.state.FunctionSnapshotContext;
+import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
 import org.apache.flink.util.OutputTag;
 
 /** The join as a Flink operator: arrivals in, keyed state and timers, messages out. The rules are in {@link JoinLogic}. */
-final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Message> {
+final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Message> implements CheckpointedFunction {
   private static final long serialVersionUID = 1L;
 
   private final String settingsJson;
@@ -21,6 +31,13 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
   private transient Messages messages;
   private transient Letters letters;
   private transient ValueState<byte[]> request;
+  /** As it was read, of a waiting request; else 0. */
+  private transient int waitingBytesBefore;
+  private transient WaitingCounts waiting;
+  private transient ListState<byte[]> waitingState;
+  /** Null: the job has none. */
+  private transient Pool pool;
+  private transient ListState<byte[]> poolState;
   private transient Counter[] counters;
 
   JoinFunction(String settingsJson, OutputTag<Message> deadLetters) {
@@ -29,11 +46,41 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
   }
 
   @Override
+  public void initializeState(FunctionInitializationContext context) throws Exception {
+    Settings.PoolSettings settings = Settings.parse(settingsJson).joiner().pool();
+    pool = settings == null ? null : new Pool(settings.size());
+    TaskInfo task = getRuntimeContext().getTaskInfo();
+    waiting =
+        new WaitingCounts(
+            task.getMaxNumberOfParallelSubtasks(), task.getNumberOfParallelSubtasks(), task.getIndexOfThisSubtask());
+    OperatorStateStore store = context.getOperatorStateStore();
+    // Each subtask gets the counts of all, and takes those of its key groups; of the pool each gets a part.
+    waitingState = store.getUnionListState(new ListStateDescriptor<>("waiting", BytePrimitiveArraySerializer.INSTANCE));
+    poolState = store.getListState(new ListStateDescriptor<>("pool", BytePrimitiveArraySerializer.INSTANCE));
+    for (byte[] counts : waitingState.get()) {
+      waiting.restore(counts);
+    }
+    List<Pooled> items = new ArrayList<>();
+    for (byte[] piece : poolState.get()) {
+      items.addAll(PoolCodec.decode(piece));
+    }
+    if (pool != null) {
+      pool.restore(items);
+    }
+  }
+
+  @Override
+  public void snapshotState(FunctionSnapshotContext context) throws Exception {
+    waitingState.update(List.of(waiting.encode()));
+    poolState.update(pool == null ? List.of() : PoolCodec.encode(pool.items()));
+  }
+
+  @Override
   public void open(OpenContext context) {
     Settings settings = Settings.parse(settingsJson);
     Schema schema = new Schema(settings);
     intake = new Intake(settings, schema);
-    logic = new JoinLogic(settings, schema);
+    logic = new JoinLogic(settings, schema, pool);
     messages = new Messages(settings);
     letters = new Letters(settings);
     request =
@@ -43,6 +90,9 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
     for (Count count : Count.values()) {
       counters[count.ordinal()] = metrics.counter(count.metric());
     }
+    metrics.gauge("freshet_joiner_waiting_requests", (Gauge<Long>) waiting::requests);
+    metrics.gauge("freshet_joiner_waiting_bytes", (Gauge<Long>) waiting::bytes);
+    metrics.gauge("freshet_joiner_pool_items", (Gauge<Integer>) () -> pool == null ? 0 : pool.size());
   }
 
   @Override
@@ -90,16 +140,14 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
 
   private State read() throws Exception {
     byte[] data = request.value();
-    return data == null ? null : StateCodec.decode(data);
+    State state = data == null ? null : StateCodec.decode(data);
+    waitingBytesBefore = state instanceof State.Waiting ? data.length : 0;
+    return state;
   }
 
   private void apply(State before, Step step, Context context, Collector<Message> out) throws Exception {
-    if (step.state() == null) {
-      if (before != null) {
-        request.clear();
-      }
-    } else if (step.state() != before) {
-      request.update(StateCodec.encode(step.state()));
+    if (step.state() != before) {
+      update(step.state(), context.getCurrentKey());
     }
     if (step.timerMs() != Step.NO_TIMER) {
       context.timerService().registerEventTimeTimer(step.timerMs());
@@ -114,5 +162,14 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
         context.output(deadLetters, letters.write((Output.DeadLetter) output));
       }
     }
+  }
+  private void update(State state, String key) throws Exception {
+    byte[] data = state == null ? null : StateCodec.encode(state);
+    if (data == null) {
+      request.clear();
+    } else {
+      request.update(data);
+    }
+    waiting.change(key, waitingBytesBefore, state instanceof State.Waiting ? data.length : 0);
   }
 }

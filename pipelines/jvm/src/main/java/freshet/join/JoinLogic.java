@@ -19,15 +19,21 @@ final class JoinLogic {
 
   private final Labels labels;
   private final Sampler sampler;
-  private final Rules rules = new Rules();
+  private final Rules rules;
   private final ExampleEncoder encoder;
+  /** Null: none are drawn. */
+  private final PoolNegatives pool;
+
   private final RequestReader requests;
   private final ActionReader actions = new ActionReader();
 
-  JoinLogic(Settings settings, Schema schema) {
+  /** {@code pool}: what was shown of late; null: the job has none. */
+  JoinLogic(Settings settings, Schema schema, Pool pool) {
     labels = new Labels(settings.labels());
+    rules = new Rules(labels.all());
     sampler = new Sampler(settings);
     encoder = new ExampleEncoder(settings, schema);
+    this.pool = pool == null ? null : new PoolNegatives(settings, pool);
     requests = new RequestReader(schema);
   }
 
@@ -39,7 +45,7 @@ final class JoinLogic {
     } else if (request.tsMs() + labels.longestMs() <= watermarkMs) {
       step.bury(arrival, "late", "all windows had closed " + (watermarkMs - request.tsMs()) + " ms after `ts`");
     } else {
-      accept(step, request, arrival);
+      accept(step, request, arrival, nowMs);
       if (state instanceof State.Early early) {
         for (EarlyAction each : early.actions()) {
           react(step, request, read(each), each.arrival(), nowMs);
@@ -49,13 +55,16 @@ final class JoinLogic {
     return step;
   }
 
-  private void accept(Step step, Request request, Arrival arrival) {
+  private void accept(Step step, Request request, Arrival arrival, long nowMs) {
     State.Waiting waiting = State.Waiting.of(request, arrival.value());
     step.become(waiting);
     step.wake(labels.nextMs(waiting));
-    int impressions = request.distinct().length;
-    step.add(Count.IMPRESSIONS, impressions);
-    step.add(Count.DUPLICATES, request.items().length - impressions);
+    int[] impressions = request.distinct();
+    step.add(Count.IMPRESSIONS, impressions.length);
+    step.add(Count.DUPLICATES, request.items().length - impressions.length);
+    if (pool != null) {
+      pool.show(request, impressions, nowMs);
+    }
   }
 
   /** An action has come. */
@@ -102,30 +111,35 @@ final class JoinLogic {
     } else if (position < 0) {
       step.bury(arrival, "orphan", "its request has no item " + Quotes.quote(action.itemId()));
     } else if (Math.abs(action.tsMs() - state.tsMs()) > using.reachMs()) {
-      refuse(step, state, position, using.labels(), action, arrival);
+      refuse(step, state, position, using.labels(), action, arrival, null);
     } else {
-      offer(step, state, request, position, using.labels(), action, arrival, nowMs);
+      Rules.Reading reading = rules.read(using.labels(), request, position, action);
+      step.add(Count.RULE_ERRORS, reading.failures().size());
+      if (reading.asked().isEmpty()) {
+        step.add(Count.UNUSED, 1);
+      } else if (!take(step, state, request, position, reading.votes(), action, arrival, nowMs)) {
+        refuse(step, state, position, reading.asked(), action, arrival, reading.failure());
+      }
     }
   }
 
-  private void offer(
+  /** Offers an action to the labels of an item; whether any takes it. */
+  private boolean take(
       Step step,
       State.Waiting state,
       Request request,
       int position,
-      List<Label> asked,
+      List<Rules.Vote> votes,
       Action action,
       Arrival arrival,
       long nowMs) {
-    Rules.Reading reading = rules.read(asked, action);
     Sampler.Sample sample = sampler.of(request);
     Lesson lesson = new Lesson(position, labels.all().size());
     State.Waiting after = state;
     int takers = 0;
-    for (int place = 0; place < asked.size(); place++) {
-      Label label = asked.get(place);
-      float value = reading.values()[place];
-      Taken offer = new Taken(position, label.id(), false, value, action.tsMs(), arrival.loggedTsMs());
+    for (Rules.Vote vote : votes) {
+      Label label = vote.label();
+      Taken offer = new Taken(position, label.id(), false, vote.value(), action.tsMs(), arrival.loggedTsMs());
       switch (label.fate(state, state.taken(position, label.id()), offer)) {
         case LEAVES -> {
           lesson.teach(label, offer, label.isClosed(state) && sample.isKept(position) ? label.otherwise() : null);
@@ -139,25 +153,49 @@ final class JoinLogic {
       }
     }
     if (takers == 0) {
-      refuse(step, state, position, asked, action, arrival);
-      return;
+      return false;
     }
     after = lesson.after(after);
     // What it took the place of has come for nothing.
     step.add(Count.DUPLICATES, after.taken().length < state.taken().length + takers ? 1 : 0);
     step.become(after);
     if (!lesson.isEmpty()) {
-      byte[] example = encoder.encode(lesson, request, state, sample.rate(position), nowMs);
-      step.add(lesson.count(), 1);
-      step.give(new Output.Ready(request.requestId(), List.of(example), 0, 0));
+      List<byte[]> examples = new ArrayList<>(1);
+      examples.add(write(step, lesson, request, state, sample, nowMs));
+      if (pool != null) {
+        for (ExampleEncoder.Encoded drawn : pool.of(lesson, state, request, encoder, nowMs)) {
+          examples.add(drawn.data());
+          step.add(Count.POOLED, 1);
+          step.add(Count.LEFT_OUT, drawn.leftOut());
+        }
+      }
+      step.give(new Output.Ready(request.requestId(), examples, 0, 0));
     }
+    return true;
   }
 
-  /** An action that none of the labels it asked has taken. */
+  private byte[] write(
+      Step step, Lesson lesson, Request request, State.Waiting state, Sampler.Sample sample, long nowMs) {
+    ExampleEncoder.Encoded example =
+        encoder.encode(lesson, request, state, sample.rate(lesson.position()), nowMs);
+    step.add(lesson.count(), 1);
+    step.add(Count.LEFT_OUT, example.leftOut());
+    return example.data();
+  }
+
+  /** An action that none of the labels it asked has taken; {@code failure} of a rule: null when none failed. */
   private static void refuse(
-      Step step, State.Waiting state, int position, List<Label> asked, Action action, Arrival arrival) {
+      Step step,
+      State.Waiting state,
+      int position,
+      List<Label> asked,
+      Action action,
+      Arrival arrival,
+      String failure) {
     if (asked.stream().anyMatch(label -> state.taken(position, label.id()) != null)) {
       step.add(Count.DUPLICATES, 1);
+    } else if (failure != null) {
+      step.bury(arrival, "rule", failure);
     } else if (action.tsMs() < state.tsMs()) {
       step.bury(arrival, "orphan", (state.tsMs() - action.tsMs()) + " ms before its request");
     } else {
@@ -218,8 +256,7 @@ final class JoinLogic {
     for (long momentMs : momentsMs) {
       state = state.closedThrough(state.tsMs() + momentMs);
       for (Lesson lesson : lessons(state, request, sample)) {
-        examples.add(encoder.encode(lesson, request, state, sample.rate(lesson.position()), nowMs));
-        step.add(lesson.count(), 1);
+        examples.add(write(step, lesson, request, state, sample, nowMs));
         state = lesson.after(state);
       }
     }

@@ -68,6 +68,11 @@ final class Json {
     add(type, (int) (bits >>> 32), (int) bits);
   }
 
+  /** Begins a container whose bracket is at a byte. */
+  int open(int type, int start) {
+    return add(type, 0, start);
+  }
+
   /** Ends a container: what was added since is in it. */
   void close(int node, int length) {
     nodes[node * WIDTH + 1] = length;
@@ -105,6 +110,30 @@ final class Json {
   /** The bits of a number: a long, or those of a double. */
   long bits(int node) {
     return (long) nodes[node * WIDTH + 1] << 32 | nodes[node * WIDTH + 2] & 0xFFFF_FFFFL;
+  }
+
+  /** The bytes of an array or object as it stands. */
+  byte[] source(int container) {
+    int start = nodes[container * WIDTH + 2];
+    int end = start;
+    int depth = 0;
+    do {
+      switch (data[end++]) {
+        case '[', '{' -> depth++;
+        case ']', '}' -> depth--;
+        case '"' -> end = behindString(end);
+        default -> {}
+      }
+    } while (depth > 0);
+    return Arrays.copyOfRange(data, start, end);
+  }
+
+  private int behindString(int start) {
+    int at = start;
+    while (data[at] != '"') {
+      at += data[at] == '\\' ? 2 : 1;
+    }
+    return at + 1;
   }
 
   boolean isString(int node) {

@@ -114,11 +114,11 @@ final class JsonReader {
   }
 
   private int open(int type) throws JsonException {
-    at++;
+    int start = at++;
     if (++depth > MAX_DEPTH) {
       throw problem(at, "depth limit exceeded");
     }
-    return json.add(type, 0, 0);
+    return json.open(type, start);
   }
 
   private void close(int node, int length) {

@@ -8,6 +8,8 @@ import java.util.zip.CRC32;
  * A label as the join needs it.
  *
  * @param index its place in the job file
+ * @param when the condition of an action that counts; null: every one does
+ * @param value what an action makes of it; null: the action's own value
  * @param otherwise what it is without an action; null: nothing is taught then
  * @param reachMs the window, and how long after it actions still count
  */
@@ -17,6 +19,8 @@ record Label(
     int id,
     List<String> actions,
     boolean isNumber,
+    String when,
+    String value,
     Take take,
     Float otherwise,
     long windowMs,

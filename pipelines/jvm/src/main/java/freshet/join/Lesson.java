@@ -58,6 +58,11 @@ final class Lesson {
     return taken[label] != null || isOtherwise[label];
   }
 
+  /** What settles a label; null: no action does. */
+  Taken taken(int label) {
+    return taken[label];
+  }
+
   boolean isOtherwise(int label) {
     return isOtherwise[label];
   }

@@ -40,10 +40,14 @@ record Settings(
   /** A cross and the features that it is of. */
   record Cross(String name, List<String> of) {}
 
-  /** Sampling, bounds and event time; {@code maxPerRequest} 0: no cap. */
+  /** Negatives drawn from recent items; {@code label}: the place of the one whose positives get them. */
+  record PoolSettings(int negatives, int size, int label) {}
+
+  /** Sampling, bounds and event time; {@code maxPerRequest} 0: no cap; {@code pool} null: none. */
   record Joiner(
       Rates rates,
       int maxPerRequest,
+      PoolSettings pool,
       long outOfOrderMs,
       long idleMs,
       long maxPastMs,
@@ -77,7 +81,7 @@ record Settings(
         features,
         crosses,
         labels,
-        joiner(job.get("joiner")));
+        joiner(job.get("joiner"), labels));
   }
 
   private static Feature feature(String name, JsonNode feature) {
@@ -97,6 +101,8 @@ record Settings(
         Label.id(name),
         texts(label.get("action")),
         isNumber,
+        text(label.get("when")),
+        isNumber ? text(label.get("value")) : null,
         isNumber ? take : Label.Take.FIRST,
         isNumber ? (otherwise.isNull() ? null : (float) otherwise.asDouble() + 0.0f) : Float.valueOf(0.0f),
         windowMs,
@@ -117,10 +123,11 @@ record Settings(
         client);
   }
 
-  private static Joiner joiner(JsonNode joiner) {
+  private static Joiner joiner(JsonNode joiner, List<Label> labels) {
     return new Joiner(
         rates(joiner.get("negatives")),
         joiner.get("negatives").get("max_per_request").asInt(0),
+        pool(joiner.get("pool"), labels),
         ms(joiner.get("out_of_order_s")),
         ms(joiner.get("idle_s")),
         ms(joiner.get("max_past_s")),
@@ -128,6 +135,15 @@ record Settings(
         joiner.get("max_event_bytes").asInt(),
         joiner.get("checkpoint_interval_ms").asLong(),
         joiner.get("parallelism").asInt());
+  }
+
+  private static PoolSettings pool(JsonNode pool, List<Label> labels) {
+    if (pool.isNull()) {
+      return null;
+    }
+    String name = text(pool.get("label"));
+    int label = name == null ? 0 : labels.stream().map(Label::name).toList().indexOf(name);
+    return new PoolSettings(pool.get("negatives").asInt(), pool.get("size").asInt(), label);
   }
 
   private static Rates rates(JsonNode negatives) {
@@ -144,6 +160,10 @@ record Settings(
   /** Rounded as Python rounds: halves to the even neighbour. */
   private static long ms(JsonNode seconds) {
     return (long) Math.rint(seconds.asDouble() * 1000);
+  }
+
+  private static String text(JsonNode textOrNull) {
+    return textOrNull.isNull() ? null : textOrNull.asText();
   }
 
   private static List<String> texts(JsonNode textOrList) {

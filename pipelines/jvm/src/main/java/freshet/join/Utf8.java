@@ -10,6 +10,10 @@ final class Utf8 {
     return text.getBytes(StandardCharsets.UTF_8);
   }
 
+  static String text(byte[] data) {
+    return new String(data, StandardCharsets.UTF_8);
+  }
+
   /** Whether all of it is UTF-8: no half characters, no longer forms than needed. */
   static boolean isValid(byte[] data) {
     int at = 0;

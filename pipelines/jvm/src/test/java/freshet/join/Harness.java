@@ -7,6 +7,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ArrayNode;
@@ -22,6 +23,7 @@ public final class Harness {
   private final Json json = new Json();
 
   private static final class Job {
+    private final Pool pool;
     private final Intake intake;
     private final JoinLogic logic;
     private final Messages messages;
@@ -32,7 +34,8 @@ public final class Harness {
     private Job(Settings settings) {
       Schema schema = new Schema(settings);
       intake = new Intake(settings, schema);
-      logic = new JoinLogic(settings, schema);
+      pool = settings.joiner().pool() == null ? null : new Pool(settings.joiner().pool().size());
+      logic = new JoinLogic(settings, schema, pool);
       messages = new Messages(settings);
       letters = new Letters(settings);
       features = new ArrivalReader(false, settings);
@@ -62,6 +65,8 @@ public final class Harness {
         case "source" -> source(job(call), call, answer);
         case "event" -> event(job(call), call, answer);
         case "letter" -> letter(job(call), call, answer);
+        case "pool" -> exchangePool(job(call).pool, call, answer);
+        case "waiting" -> count(call, answer);
         default -> timer(job(call), call, answer);
       }
     } catch (JsonException problem) {
@@ -85,7 +90,7 @@ public final class Harness {
 
   private void readJson(byte[] data, ObjectNode answer) throws JsonException, MalformedEvent {
     json.parse(data);
-    answer.put("quote", Quotes.quote(json, 0)).put("bytes", JsonLength.of(json, 0, 0));
+    answer.put("bytes", JsonLength.of(json, 0, 0));
   }
 
   private static void source(Job job, JsonNode call, ObjectNode answer) throws IOException {
@@ -120,6 +125,40 @@ public final class Harness {
   private static void letter(Job job, JsonNode call, ObjectNode answer) throws IOException {
     String reason = call.get("reason").asText();
     put(job.letters.write(new Output.DeadLetter(arrival(call), reason, call.get("detail").asText())), answer);
+  }
+
+  /** Takes up what others had remembered, and tells what it remembers now. */
+  private static void exchangePool(Pool pool, JsonNode call, ObjectNode answer) throws IOException {
+    List<Pooled> items = new ArrayList<>();
+    for (JsonNode piece : call.get("pieces")) {
+      items.addAll(PoolCodec.decode(piece.binaryValue()));
+    }
+    pool.restore(items);
+    ArrayNode ids = answer.putArray("items");
+    pool.items().forEach(item -> ids.add(item.itemId()));
+    ArrayNode pieces = answer.putArray("pieces");
+    PoolCodec.encode(pool.items()).forEach(pieces::add);
+  }
+
+  /** Counts as subtasks do: those of {@code states} from others, then the changes of the keys that are theirs. */
+  private static void count(JsonNode call, ObjectNode answer) throws IOException {
+    int parallelism = call.get("parallelism").asInt();
+    ArrayNode counts = answer.putArray("counts");
+    ArrayNode states = answer.putArray("states");
+    for (int subtask = 0; subtask < parallelism; subtask++) {
+      WaitingCounts waiting = new WaitingCounts(128, parallelism, subtask);
+      for (JsonNode state : call.get("states")) {
+        waiting.restore(state.binaryValue());
+      }
+      for (JsonNode change : call.get("changes")) {
+        String key = change.get(0).asText();
+        if (KeyGroupRangeAssignment.assignKeyToParallelOperator(key, 128, parallelism) == subtask) {
+          waiting.change(key, change.get(1).asInt(), change.get(2).asInt());
+        }
+      }
+      counts.addArray().add(waiting.requests()).add(waiting.bytes());
+      states.add(waiting.encode());
+    }
   }
 
   private static Arrival arrival(JsonNode call) throws IOException {
