@@ -1,0 +1,185 @@
+"""A broker and a Flink cluster as `freshet run` starts them, with a new TaskManager for each job."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from jobs.spec import Job
+from jobs.stack.addresses import resolve
+from jobs.stack.broker import create_topics
+from jobs.stack.flink import Flink, FlinkUnreachableError
+from jobs.stack.layout import RunDirectory
+from jobs.stack.part import Part, PartLostError
+from jobs.stack.plan import joiner_trouble, plan
+from jobs.stack.process import Process, stop_all
+
+PATIENCE_S: Final = 180.0
+SLOTS: Final = 2
+JOB_MANAGER: Final = {"metrics.reporter.prom.filter.includes": "*:uptime"}
+TASK_MANAGER: Final = {
+    "taskmanager.numberOfTaskSlots": SLOTS,
+    "taskmanager.memory.managed.size": "1g",
+    "taskmanager.memory.process.size": "2560m",
+    # Looking twice a second at hundreds of metrics would be part of what is measured.
+    "metrics.reporter.prom.filter.includes": "*:currentOffset,currentInputWatermark",
+}
+Submission = Callable[[Flink, Job, RunDirectory], Sequence[str]]
+"""The command that hands a job to a cluster."""
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class BenchError(Exception):
+    """A part did not do what it was started for."""
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of `condition`; raises BenchError when it takes too long."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise BenchError(f"waited {PATIENCE_S:.0f} s in vain for {what}")
+
+
+class Cluster:
+    """Broker and JobManager, for the whole benchmark. Nothing of them outlives this process."""
+
+    def __init__(self, job: Job, directory: Path) -> None:
+        self.run = RunDirectory(directory)
+        self.run.create()
+        self._job = resolve(job)
+        self.kafka = self._job.kafka
+        self.metrics_address = self._job.joiner.metrics_addresses[1]
+        self._flink = Flink(self._job, self.run)
+        self._parts = {part.name: part for part in plan(job, self._job, self.run)}
+        self._started: list[Process] = []
+
+    def start(self) -> None:
+        self._start(self._parts["broker"])
+        self._start(self._parts["jobmanager"], JOB_MANAGER)
+
+    def stop(self) -> None:
+        stop_all(self._started[::-1], 5.0)
+
+    def placed(self, job: Job) -> Job:
+        """A job with the addresses of this cluster, and its topics."""
+        kafka = self.kafka.model_copy(update={"topics": job.kafka.topics})
+        joiner = job.joiner.model_copy(update={"flink_address": self._flink.address})
+        placed = job.model_copy(update={"kafka": kafka, "joiner": joiner})
+        create_topics(placed.kafka)
+        return placed
+
+    def delete_topics(self, prefix: str) -> None:
+        """Deletes the topics whose names begin with `prefix`: the disk is not for all of them at once."""
+        admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0})
+        topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(prefix)]
+        for deleted in admin.delete_topics(topics).values() if topics else ():
+            deleted.result(30)
+
+    def messages(self, topic: str) -> int:
+        """Committed messages of a topic, and the marks that end transactions."""
+        client = {"bootstrap.servers": self.kafka.bootstrap, "log_level": 0, "group.id": "benchmark"}
+        consumer = Consumer({**client, "isolation.level": "read_committed"})
+        try:
+            places = [TopicPartition(topic, partition) for partition in range(self.kafka.partitions)]
+            return sum(consumer.get_watermark_offsets(place, timeout=10)[1] for place in places)
+        finally:
+            consumer.close()
+
+    @contextmanager
+    def task_manager(self) -> Iterator[psutil.Process]:
+        process = self._start(self._parts["taskmanager-0"], TASK_MANAGER)
+        wait_for(lambda: self._get("/overview").get("slots-available") == SLOTS, "the TaskManager")
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            stop_all([process], 5.0)
+            self._started.remove(process)
+            wait_for(lambda: self._get("/overview").get("taskmanagers") == 0, "the TaskManager to end")
+
+    @contextmanager
+    def running(self, job: Job, submission_of: Submission) -> Iterator[str]:
+        """Submits a job; its id, as long as it runs."""
+        flink = Flink(job, self.run)
+        submission = Process(
+            submission_of(flink, job, self.run), self.run.logs / f"{job.name}.log", flink.env
+        )
+        if not submission.wait(PATIENCE_S) or submission.status():
+            submission.kill()
+            raise BenchError(f"{job.name} can't be submitted: {submission.output().decode()}")
+        trouble: str | None = None
+
+        def runs() -> bool:
+            nonlocal trouble
+            try:
+                trouble = joiner_trouble(flink, job.name)
+            except PartLostError as lost:
+                trouble = str(lost)
+            return trouble is None
+
+        try:
+            wait_for(runs, f"{job.name} to run")
+        except BenchError as error:
+            raise BenchError(f"{error}: {trouble}") from None
+        live = flink.rest.live_job(job.name)
+        assert live
+        try:
+            yield live["jid"]
+        finally:
+            flink.cancel()
+            wait_for(lambda: flink.rest.live_job(job.name) is None, f"{job.name} to end")
+
+    def begin_savepoint(self, job_id: str) -> str:
+        """Has everything in the state written out, each entry once; the number to ask for it."""
+        body = {"target-directory": f"file://{self.run.flink}/savepoints", "formatType": "CANONICAL"}
+        url = f"http://{self._flink.address}/jobs/{job_id}/savepoints"
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+        with _OPENER.open(request, timeout=10) as answer:
+            return str(json.load(answer)["request-id"])
+
+    def savepoint_bytes(self, job_id: str, number: str) -> int | None:
+        """The size of a savepoint; None: it is not whole yet."""
+        told = self._get(f"/jobs/{job_id}/savepoints/{number}")
+        operation = told.get("operation") or {}
+        if "failure-cause" in operation:
+            raise BenchError(f"no savepoint: {operation['failure-cause']['stack-trace'][:500]}")
+        if "location" not in operation:
+            return None
+        folder = Path(operation["location"].removeprefix("file:"))
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+    def checkpoint_bytes(self, job_id: str) -> int:
+        """What the newest checkpoint refers to: files of RocksDB as they are."""
+        completed = self._get(f"/jobs/{job_id}/checkpoints").get("latest", {}).get("completed")
+        return int(completed["state_size"]) if completed else 0
+
+    def _get(self, path: str) -> Any:
+        try:
+            return self._flink.rest.get(path)
+        except FlinkUnreachableError:
+            return {}
+
+    def _start(self, part: Part, more: Mapping[str, object] | None = None) -> Process:
+        dynamic = [word for name, value in (more or {}).items() for word in ("-D", f"{name}={value}")]
+        part.prepare()
+        process = Process([*part.command(False), *dynamic], self.run.logs / f"{part.name}.log", part.env)
+        self._started.append(process)
+        part.process = process
+
+        def is_ready() -> bool:
+            if process.status() is not None:
+                raise BenchError(f"{part.name} ended: {process.output().decode()[-2000:]}")
+            return part.is_ready(part)
+
+        wait_for(is_ready, part.name)
+        return process
