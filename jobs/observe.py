@@ -32,6 +32,7 @@ JOINS: Final = {
     "unlabelled": "unlabelled",
     "pooled": "pooled",
     "rule_error": "rule_errors",
+    "left_out": "left_out",
 }
 """Outcomes of the join, and the counter `freshet_joiner_…` of each."""
 STAGES: Final = ("asked", "actions", "joined", "learnt", "published", "served")

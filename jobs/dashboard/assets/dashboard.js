@@ -125,7 +125,7 @@ function showQuality({ name, format, better, of: { online, frozen, best } }) {
 
 // Always shown, and those that a job need not have.
 const OUTCOMES = [["matched", "matched"], ["negative", "negative"], ["sampled_away", "sampled away"], ["late", "late"], ["orphan", "orphaned"], ["malformed", "malformed"]];
-const RARE = [["correction", "corrected"], ["duplicate", "duplicate"], ["unlabelled", "without a label"], ["unused", "of no label"], ["pooled", "from the pool"], ["rule_error", "rule errors"]];
+const RARE = [["correction", "corrected"], ["duplicate", "duplicate"], ["unlabelled", "without a label"], ["unused", "of no label"], ["pooled", "from the pool"], ["rule_error", "rule errors"], ["left_out", "values left out"]];
 
 function showJoiner({ joiner, joins }) {
   const waiting = joiner.waiting_requests == null ? "–" : `${joiner.waiting_requests.toLocaleString("en")} in ${bytes(joiner.waiting_bytes)}`;
