@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 NATIVE := ps/native
 SOURCES := $(wildcard $(NATIVE)/*.cc $(NATIVE)/*.h)
-JAVA := $(wildcard pipelines/jvm/src/*/java/freshet/join/*.java)
+JAVA := $(wildcard pipelines/*jvm/src/*/java/freshet/*/*.java)
 PROOFS := tests/ps/native
 BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/*.py)))
 
@@ -84,7 +84,7 @@ $(NATIVE_DONE): $(NATIVE)/CMakeLists.txt $(SOURCES) $(PACKAGES_DONE)
 	@touch $@
 
 $(JARS_DONE): pom.xml $(wildcard */*/pom.xml) $(JAVA) | require
-	@echo "Jars of Kafka, and the joiner's, into .cache/jars"
+	@echo "Jars of Kafka and Parquet, and our own, into .cache/jars"
 	@rm -rf $(@D)
 	@mvn -q -B -ntp package
 	@touch $@

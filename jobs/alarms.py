@@ -33,6 +33,7 @@ _MEANING: Final = {
     "jobmanager": "Until it is back no checkpoint completes, so nothing new is learnt",
     "taskmanager": "The join waits for it, then goes on from the last checkpoint; nothing is lost",
     "joiner": "Nothing is joined; the exceptions of the job are on Flink's own page",
+    "archive": "No files are written; the topic keeps what they lack, and they catch up",
     "ps": "Training waits for it, serving goes on with the rows it has; it returns with its last snapshot",
     "trainer": "Nothing is learnt, serving goes on with the rows it has; it continues at the shards' marks",
     "replica": "Nobody scores what is sent to it; it returns with the rows on its disk and the updates since",

@@ -126,7 +126,11 @@ def _has_jars() -> bool:
 
 
 def _missing_jars() -> list[str]:
-    return [folder for folder in ("broker", "connector", "joiner") if not any((JARS / folder).glob("*.jar"))]
+    return [
+        folder
+        for folder in ("broker", "connector", "joiner", "archive")
+        if not any((JARS / folder).glob("*.jar"))
+    ]
 
 
 def _jars() -> Check:

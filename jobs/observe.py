@@ -18,6 +18,7 @@ from jobs.joiner import GAUGES, WATERMARK, Joiner, joiner_of, watermark_ms
 from jobs.scrape import Scraper, read_json, read_samples, total
 from jobs.spec import Job
 from pipelines.schema import LabelKind
+from pipelines.settings import archive_name
 
 JOINS: Final = {
     "matched": "positives",
@@ -128,11 +129,17 @@ class Observer:
         statuses = map(_status_url, self._job.serving.addresses)
         bodies = self._scraper.fetch([*self._pages.values(), *statuses, *self._flink_pages()])
         at = time.time()
-        samples = {name: read_samples(bodies.get(url), _WANTED) for name, url in self._pages.items()}
+        samples = {name: self._own(bodies.get(url)) for name, url in self._pages.items()}
         answers = {name: url in bodies for name, url in self._pages.items()}
         self._count(samples)
         self._find_flink_job(bodies)
         return self._combine(at, samples, answers, bodies)
+
+    def _own(self, body: bytes | None) -> list[Sample]:
+        """The samples of a page, without those of the archive: it reads what the joiner wrote."""
+        # Flink writes names of jobs with underscores.
+        archive = archive_name(self._job.name).replace("-", "_")
+        return [s for s in read_samples(body, _WANTED) if s.labels.get("job_name") != archive]
 
     def _combine(
         self,

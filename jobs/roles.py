@@ -7,7 +7,7 @@ from pathlib import Path
 from jobs.errors import JobError
 from jobs.spec import Job
 
-ROLES = ("joiner", "ps", "trainer", "replica", "traffic", "dashboard")
+ROLES = ("joiner", "archive", "ps", "trainer", "replica", "traffic", "dashboard")
 
 
 def run_role(job: Job, role: str, index: int, run_dir: Path, resume: bool) -> None:
@@ -19,17 +19,35 @@ def run_role(job: Job, role: str, index: int, run_dir: Path, resume: bool) -> No
     run_dir.mkdir(parents=True, exist_ok=True)
     if job.kafka.bootstrap == "embedded" and role != "dashboard":
         raise JobError("kafka.bootstrap: a role alone needs a broker's address, host:port.", exit_status=2)
-    _PLAYERS[role](job, index, run_dir.resolve(), resume)
+    from jobs.archive import with_archive
+    from jobs.stack.layout import RunDirectory
+
+    run = RunDirectory(run_dir.resolve())
+    _PLAYERS[role](with_archive(job, run), index, run.path, resume)
 
 
 def _run_joiner(job: Job, index: int, run_dir: Path, resume: bool) -> None:
-    """Submit the joiner and end: from then on it is Flink's."""
+    _submit(job, run_dir, resume, role="joiner")
+
+
+def _run_archive(job: Job, index: int, run_dir: Path, resume: bool) -> None:
+    from jobs.archive import archive_job
+
+    if job.joiner.archive is None:
+        raise JobError("joiner.archive: the role archive needs this block, such as `{path: s3://…}`.", 2)
+    _submit(archive_job(job), run_dir, resume, role="archive")
+
+
+def _submit(job: Job, run_dir: Path, resume: bool, role: str) -> None:
+    """Hand a job to Flink and end: from then on it is Flink's."""
     from jobs.stack.layout import RunDirectory
     from jobs.submit import RUNNING_S, submit
 
     if job.joiner.flink_address is None:
-        raise JobError("joiner.flink_address: the role joiner needs the REST address of a Flink cluster.", 2)
-    print(submit(job, RunDirectory(run_dir), resume=resume, wait_s=RUNNING_S).in_words(job))
+        message = f"joiner.flink_address: the role {role} needs the REST address of a Flink cluster."
+        raise JobError(message, exit_status=2)
+    run, is_archive = RunDirectory(run_dir), role == "archive"
+    print(submit(job, run, resume=resume, wait_s=RUNNING_S, is_archive=is_archive).in_words(job))
 
 
 def _run_shard(job: Job, index: int, run_dir: Path, resume: bool) -> None:
@@ -125,6 +143,7 @@ def _run_dashboard(job: Job, index: int, run_dir: Path, resume: bool) -> None:
 
 _PLAYERS: dict[str, Callable[[Job, int, Path, bool], None]] = {
     "joiner": _run_joiner,
+    "archive": _run_archive,
     "ps": _run_shard,
     "trainer": _run_trainer,
     "replica": _run_replica,

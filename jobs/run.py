@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from confluent_kafka import KafkaException
 
+from jobs.archive import archive_job, with_archive
 from jobs.drain import Drain
 from jobs.errors import JobError
 from jobs.load import dump_job
@@ -68,7 +69,7 @@ def run(job: Job, options: RunOptions) -> int:
     _check_disk(directory.path)
     with _locked(directory):
         directory.create()
-        resolved = resolve(job)
+        resolved = with_archive(resolve(job), directory)
         _write_job(resolved, directory)
         screen = Screen(options.is_json)
         parts = plan(job, resolved, directory)
@@ -96,6 +97,8 @@ def check(job: Job) -> None:
         raise JobError(str(error), exit_status=2) from error
     java()
     jars("connector")
+    if job.joiner.archive is not None:
+        jars("archive")
     if job.joiner.flink_address is None and job.joiner.state_url is not None:
         check_file_system(job.joiner.state_url)
     check_broker(job.kafka)
@@ -157,7 +160,9 @@ class Run:
         self._supervisor, self._screen = supervisor, screen
         self._interrupts = 0
         self._began_s = time.monotonic()
-        self._flink = Flink(job, directory)
+        self._flinks = {"joiner": Flink(job, directory)}
+        if job.joiner.archive is not None:
+            self._flinks["archive"] = Flink(archive_job(job), directory, is_archive=True)
         self._watch = Watch(Observer(job, directory.path))
 
     def to_the_end(self) -> int:
@@ -268,44 +273,50 @@ class Run:
         self._screen.close()
         supervisor = self._supervisor
         try:
-            stopping = self._begin_savepoint()
+            stopping = self._begin_savepoint("joiner")
             if self._interrupts < 2:
                 supervisor.stop(_LEARNERS)
-                self._end_savepoint(stopping)
-                supervisor.stop(["taskmanager", "jobmanager"])
+                self._end_savepoint("joiner", stopping)
+                # Last, so that it has what the joiner has written.
+                self._end_savepoint("archive", self._begin_savepoint("archive"))
+                supervisor.stop(["archive", "taskmanager", "jobmanager"])
                 supervisor.stop(["broker"])
+            else:
+                self._cancel("archive")
         finally:
             supervisor.kill()
             supervisor.finish(error)
             shutil.rmtree(self._directory.scratch, ignore_errors=True)
 
-    def _begin_savepoint(self) -> Stopping | None:
-        """Have the joiner stopped with a savepoint, from which `--resume` goes on, while other parts stop."""
-        if self._interrupts > 1 or self._supervisor.parts["joiner"].state != State.READY:
-            self._cancel()
+    def _begin_savepoint(self, role: str) -> Stopping | None:
+        """Have a job stopped with a savepoint, from which `--resume` goes on, while other parts stop."""
+        part = self._supervisor.parts.get(role)
+        if self._interrupts > 1 or part is None or part.state != State.READY:
+            self._cancel(role)
             return None
         try:
-            return self._flink.begin_stop()
+            return self._flinks[role].begin_stop(is_embedded=self._given.joiner.flink_address is None)
         except FlinkUnreachableError as error:
-            self._without_savepoint(error)
+            self._without_savepoint(role, error)
             return None
 
-    def _end_savepoint(self, stopping: Stopping | None) -> None:
+    def _end_savepoint(self, role: str, stopping: Stopping | None) -> None:
         if stopping is None:
             return
         try:
-            self._flink.keep_savepoint(stopping.wait(SAVEPOINT_S))
+            self._flinks[role].keep_savepoint(stopping.wait(SAVEPOINT_S))
         except (FlinkUnreachableError, SavepointError) as error:
-            self._without_savepoint(error)
+            self._without_savepoint(role, error)
 
-    def _without_savepoint(self, error: Exception) -> None:
-        self._screen.note(f"No savepoint: {error}. --resume goes on from the last checkpoint.")
-        self._cancel()
+    def _without_savepoint(self, role: str, error: Exception) -> None:
+        self._screen.note(f"No savepoint of the {role}: {error}. --resume goes on from the last checkpoint.")
+        self._cancel(role)
 
-    def _cancel(self) -> None:
+    def _cancel(self, role: str) -> None:
         """Leave nothing on a cluster of the user's own; the embedded one ends with all it has."""
-        if self._given.joiner.flink_address and self._supervisor.parts["joiner"].process is not None:
-            self._flink.cancel()
+        part = self._supervisor.parts.get(role)
+        if self._given.joiner.flink_address and part is not None and part.process is not None:
+            self._flinks[role].cancel()
 
 
 class InterruptedRunError(Exception):

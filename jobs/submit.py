@@ -48,14 +48,21 @@ class Submitted:
 
 
 def submit(
-    job: Job, run: RunDirectory, *, resume: bool, wait_s: float | None, anew: bool = False
+    job: Job,
+    run: RunDirectory,
+    *,
+    resume: bool,
+    wait_s: float | None,
+    anew: bool = False,
+    is_archive: bool = False,
 ) -> Submitted:
     """Submit the joiner to `joiner.flink_address`; until it runs, `wait_s` at most. None: don't wait.
 
     With `resume` it goes on from the newest checkpoint, or is left as it is when it runs. A job that the
-    cluster has known before begins from nothing only with `anew`. Raises JobError.
+    cluster has known before begins from nothing only with `anew`. `is_archive`: `job` is one of
+    `jobs.archive.archive_job`. Raises JobError.
     """
-    flink = _flink(job, run)
+    flink = _flink(job, run, is_archive=is_archive)
     if (live := flink.running_job(resume=resume)) is None:
         if not (resume or anew or job.joiner.restore_from):
             _check_new(flink, job)
@@ -119,7 +126,7 @@ def _find(job: Job) -> tuple[FlinkRest, str]:
 
 
 def _check_new(flink: Flink, job: Job) -> None:
-    """Whoever begins anew joins everything a second time."""
+    """Whoever begins anew joins, or archives, everything a second time."""
     if (known := flink.newest_of_cluster()) is not None:
         raise JobError(
             f"{job.name!r} has run on Flink at {flink.address} before, and its newest checkpoint is {known}: "
@@ -127,9 +134,9 @@ def _check_new(flink: Flink, job: Job) -> None:
         )
 
 
-def _flink(job: Job, run: RunDirectory) -> Flink:
+def _flink(job: Job, run: RunDirectory, *, is_archive: bool = False) -> Flink:
     run.create()
-    flink = Flink(job, run)
+    flink = Flink(job, run, is_archive=is_archive)
     flink.prepare()
     return flink
 

@@ -31,6 +31,7 @@ ACTIONS: Final = {
 
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+_PLACE: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+|(?!.*:/)\S.*")
 _FEATURES: Final = ("schema", "features")
 
 
@@ -38,7 +39,7 @@ def check(job: Job) -> list[Finding]:
     """Every mistake in a job whose types are right."""
     checks = (
         *(_names, _features, _crosses, _labels, _rules, _tables),
-        *(_optimizers, _model, _kafka, _addresses, _counts, _joiner, _schedule, _traffic),
+        *(_optimizers, _model, _kafka, _addresses, _counts, _joiner, _archive, _schedule, _traffic),
     )
     return list(chain.from_iterable(each(job) for each in checks))
 
@@ -342,6 +343,18 @@ def _pool(job: Job) -> Iterator[Finding]:
         where = (*path, "label")
         message = f"is not a label; there is {enumerated(labels)}"
         yield Finding(where, message, nearest(pool.label, labels), (where, ("schema", "labels")))
+
+
+def _archive(job: Job) -> Iterator[Finding]:
+    archive, path = job.joiner.archive, ("joiner", "archive", "path")
+    if archive is None:
+        return
+    if archive.path is None and job.joiner.flink_address is not None:
+        message = "has to be named for a Flink cluster of your own: a place that all of its machines reach"
+        yield Finding(path, message, uses=(path, ("joiner", "flink_address")))
+    elif archive.path is not None and not _PLACE.fullmatch(archive.path):
+        message = "must be a folder, or a URL such as s3://bucket/folder or file:///folder"
+        yield Finding(path, message, uses=(path,))
 
 
 def _schedule(job: Job) -> Iterator[Finding]:

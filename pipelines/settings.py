@@ -55,6 +55,20 @@ class PoolSettings(Block):
     """The label whose positives get them; None: the first."""
 
 
+class ArchiveSettings(Block):
+    """The examples as Parquet files: a Flink job beside the joiner."""
+
+    path: str | None = None
+    """A folder, or a URL of any file system that Flink knows (`s3://…`, `hdfs://…`); None: RUN/archive."""
+    checkpoint_interval_s: float = Field(default=60.0, ge=0.1)
+    """What dies repeats so much of its work; nothing comes twice."""
+    compact_every: int = Field(default=10, ge=1)
+    """The files of so many checkpoints become one, for each hour of event time; then they can be read."""
+    file_bytes: int = Field(default=128 << 20, ge=1 << 20)
+    """So much waiting for one hour becomes a file at once."""
+    parallelism: int = Field(default=1, ge=1)
+
+
 class JoinerSettings(Block):
     """The `joiner` block. Windows stand with their labels, in `schema.labels`."""
 
@@ -62,6 +76,8 @@ class JoinerSettings(Block):
     """`jvm`: the join in Java; `python`: the same rules in Python, slower, for rules of one's own."""
     negatives: NegativeSettings = NegativeSettings()
     pool: PoolSettings | None = None
+    archive: ArchiveSettings | None = None
+    """None: examples are in Kafka only."""
     out_of_order_s: float = Field(default=2.0, ge=0, le=900)
     """How far events of one partition may be out of order: the watermark trails by so much."""
     idle_s: float = Field(default=30.0, gt=0)
@@ -79,7 +95,7 @@ class JoinerSettings(Block):
     checkpoint_interval_ms: int = Field(default=1000, ge=100)
     parallelism: int = Field(default=1, ge=1)
     task_managers: int = Field(default=1, ge=1)
-    """Of the embedded Flink cluster, one slot each."""
+    """Of the embedded Flink cluster, one slot each; those of an archive come on top."""
     flink_address: str | None = None
     """host:port of a Flink cluster's REST endpoint; None: the embedded cluster."""
     flink_options: dict[str, str] = Field(default_factory=dict)
@@ -93,6 +109,16 @@ class JoinerSettings(Block):
     """A checkpoint or savepoint to start from, on a Flink cluster of one's own (`flink run -s`)."""
     metrics_addresses: tuple[str, ...] = ()
     """Prometheus endpoints of the Flink processes."""
+
+    @property
+    def all_task_managers(self) -> int:
+        """Of the embedded cluster."""
+        return self.task_managers + (self.archive.parallelism if self.archive else 0)
+
+
+def archive_name(job_name: str) -> str:
+    """What the Flink job of the archive is called."""
+    return f"{job_name}-archive"
 
 
 class JoinSchema(ExampleSchema):

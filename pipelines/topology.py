@@ -41,12 +41,17 @@ def build(env: StreamExecutionEnvironment, job: JoinJob, jars: Iterable[Path] = 
     env.enable_checkpointing(job.joiner.checkpoint_interval_ms)
     # An operator without a uid would be refused here, instead of losing its state at some later upgrade.
     env.configure(Configuration().set_string("pipeline.auto-generate-uids", "false"))
-    if urls := [jar.absolute().as_uri() for jar in jars]:
-        env.add_jars(*urls)
+    add_jars(env, jars)
     if job.joiner.engine == "jvm":
         _build_in_java(env, job)
     else:
         _build_in_python(env, job)
+
+
+def add_jars(env: StreamExecutionEnvironment, jars: Iterable[Path]) -> None:
+    """Has the job take `jars` along to the cluster."""
+    if urls := [jar.absolute().as_uri() for jar in jars]:
+        env.add_jars(*urls)
 
 
 def _build_in_java(env: StreamExecutionEnvironment, job: JoinJob) -> None:
@@ -127,7 +132,7 @@ def _source(job: JoinJob, table: str, topic: str) -> str:
             END,
         WATERMARK FOR event_time AS event_time - {_seconds(out_of_order_s)}
     ) WITH ({
-        _options(
+        kafka_options(
             job.kafka,
             topic,
             {
@@ -206,10 +211,11 @@ def _sink(job: JoinJob, table: str, topic: str, more_columns: str) -> str:
         "properties.buffer.memory": str(max(2 * job.kafka.max_message_bytes, 32 << 20)),
     }
     return f"""CREATE TEMPORARY TABLE {table} (`key` BYTES, `value` BYTES{more_columns})
-        WITH ({_options(job.kafka, topic, options)})"""
+        WITH ({kafka_options(job.kafka, topic, options)})"""
 
 
-def _options(kafka: KafkaSettings, topic: str, options: dict[str, str]) -> str:
+def kafka_options(kafka: KafkaSettings, topic: str, options: dict[str, str]) -> str:
+    """What stands after WITH for a topic whose keys and values are read and written as bytes."""
     client = {f"properties.{name}": value for name, value in kafka.client.items()}
     every = {
         **client,

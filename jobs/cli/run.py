@@ -13,7 +13,7 @@ from jobs.errors import JobError
 if TYPE_CHECKING:
     from jobs.spec import Job
 
-ROLES: Final = ("ps", "trainer", "replica", "traffic", "dashboard", "joiner")
+ROLES: Final = ("ps", "trainer", "replica", "traffic", "dashboard", "joiner", "archive")
 
 _resume = click.option(
     "--resume", is_flag=True, help="Go on from the newest snapshot of --run-dir, or of the last run."

@@ -34,7 +34,7 @@ def resolve(job: Job) -> Job:
 
     shards, workers = job.ps.shards, job.trainer.workers
     embeds_flink = job.joiner.flink_address is None
-    endpoints = job.joiner.task_managers + 1 if embeds_flink else 0
+    endpoints = job.joiner.all_task_managers + 1 if embeds_flink else 0
     update = {
         "kafka": {"bootstrap": next(addresses)} if job.kafka.bootstrap == "embedded" else {},
         "ps": {

@@ -1,4 +1,4 @@
-"""A standalone Flink cluster from the wheel, and the joiner on it, or on a cluster of the user's own."""
+"""A standalone Flink cluster from the wheel, and our jobs on it, or on a cluster of the user's own."""
 
 import os
 import re
@@ -20,12 +20,22 @@ from jobs.stack.rest import FlinkRest, FlinkUnreachableError
 from jobs.stack.stopping import Stopping
 from pipelines.variables import escaped
 
+_ANEW = {
+    "joiner": "joiner would join everything again. Name one with --set joiner.restore_from=PATH.",
+    "archive": "archive would write everything again. Name another joiner.archive.path, without --resume.",
+}
+
 
 class Flink:
-    """The commands of one run: JobManager, TaskManagers, submission."""
+    """The commands of one run: JobManager, TaskManagers, submission.
 
-    def __init__(self, job: Job, run: RunDirectory) -> None:
-        self._job, self._run = job, run
+    `is_archive`: of the archive instead of the joiner; then `job` is one of `archive_job`.
+    """
+
+    def __init__(self, job: Job, run: RunDirectory, *, is_archive: bool = False) -> None:
+        self._job, self._run, self._is_archive = job, run, is_archive
+        self.name = job.name
+        self._folder = run.flink / "archive" if is_archive else run.flink
         address = job.joiner.flink_address
         assert address is not None
         self.address, self.rest = address, FlinkRest(address)
@@ -81,7 +91,7 @@ class Flink:
 
     def _options(self) -> dict[str, object]:
         host, _, port = self.address.rpartition(":")
-        state_url = self._job.joiner.state_url or f"file://{self._run.flink}"
+        state_url = self._job.joiner.state_url or f"file://{self._folder}"
         return {
             "rest.address": host,
             "rest.port": port,
@@ -117,33 +127,49 @@ class Flink:
         return [str(self._home / "bin" / f"{role}.sh"), "start-foreground", *dynamic]
 
     def submission(self, *, is_embedded: bool, resume: bool) -> list[str]:
-        """The `flink run` command for the joiner; with `resume` it goes on from the newest checkpoint.
+        """The `flink run` command for the job; with `resume` it goes on from the newest checkpoint.
 
         On a cluster of the user's own the job may have gone on by itself: then there is nothing to submit.
         Raises JobError when it runs without `resume`, or when `resume` finds nothing to go on from: started
-        anew, the joiner would join everything a second time.
+        anew, it would join or archive everything a second time.
         """
         if not is_embedded and self.running_job(resume=resume):
             return ["true"]
+        if self._is_archive and not resume:
+            self._refuse_second_archive()
         restore_from = self._restore_point(is_embedded) if resume else self._job.joiner.restore_from
         return self.run_command(restore_from, is_embedded=is_embedded)
 
     def run_command(self, restore_from: str | None, *, is_embedded: bool) -> list[str]:
         """`flink run …`, whose files are written; the cluster is not asked."""
-        archive, settings = self._run.flink / "pipelines.zip", self._run.flink / "job.json"
-        _pack(archive)
+        self._folder.mkdir(exist_ok=True)
+        package, settings = self._folder / "pipelines.zip", self._folder / "job.json"
+        _pack(package)
         job = escaped(self._job.model_dump(mode="json", by_alias=True))
         self._run.write_private(settings, orjson.dumps(job).decode())
         options = self._options() if is_embedded else self._client_options()
         dynamic = [f"-D{name}={value}" for name, value in options.items()]
         restore = ["-s", restore_from] if restore_from else []
-        script = ["-py", str(PROJECT / "pipelines" / "main.py"), "--pyFiles", str(archive)]
+        script = ["-py", str(PROJECT / "pipelines" / "main.py"), "--pyFiles", str(package)]
         flink = [str(self._home / "bin" / "flink"), "run", "-d", "-m", self.address]
-        return [*flink, *restore, *dynamic, *script, "--settings", str(settings), *self._jars(is_embedded)]
+        which = ["--archive"] if self._is_archive else []
+        which += self._jars(is_embedded)
+        return [*flink, *restore, *dynamic, *script, "--settings", str(settings), *which]
+
+    def _refuse_second_archive(self) -> None:
+        """Raise JobError when there is one already, as far as this machine can see."""
+        archive = self._job.joiner.archive
+        url = archive.path if archive and archive.path else ""
+        if url.startswith("file://") and any(Path(url.removeprefix("file://")).glob("event_day=*")):
+            raise JobError(
+                f"joiner.archive.path: {url} holds an archive already, and examples would stand in it twice; "
+                "go on with it by --resume, or name another place."
+            )
 
     def _jars(self, is_embedded: bool) -> list[str]:
         """What the job takes along; the embedded cluster has the connector."""
-        folders = [jars("joiner")] if self._job.joiner.engine == "jvm" else []
+        own = "archive" if self._is_archive else self._job.joiner.engine
+        folders = [jars("joiner" if own == "jvm" else own)] if own != "python" else []
         folders += [] if is_embedded else [jars("connector")]
         along = [str(jar) for folder in folders for jar in sorted(folder.glob("*.jar"))]
         return ["--jars", *along] if along else []
@@ -170,8 +196,8 @@ class Flink:
         known = newest or self._job.joiner.restore_from
         if known is None and not is_embedded:
             raise JobError(
-                f"Flink at {self.address} knows no checkpoint of {self._job.name!r}; without one the joiner "
-                "would join everything again. Name one with --set joiner.restore_from=PATH."
+                f"Flink at {self.address} knows no checkpoint of {self._job.name!r}; without one the "
+                + _ANEW["archive" if self._is_archive else "joiner"]
             )
         return known
 
@@ -192,18 +218,22 @@ class Flink:
 
     @property
     def _remembered(self) -> Path:
-        return self._run.flink / "newest-checkpoint"
+        return self._folder / "newest-checkpoint"
 
     def newest_checkpoint(self) -> str | None:
         """The newest whole checkpoint or savepoint in the run directory."""
-        whole = [*self._run.flink.glob("checkpoints/*/chk-*/_metadata")]
-        whole += self._run.flink.glob("savepoints/*/_metadata")
+        whole = [*self._folder.glob("checkpoints/*/chk-*/_metadata")]
+        whole += self._folder.glob("savepoints/*/_metadata")
         return str(max(whole, key=lambda file: file.stat().st_mtime_ns).parent) if whole else None
 
-    def begin_stop(self) -> Stopping | None:
+    def begin_stop(self, *, is_embedded: bool) -> Stopping | None:
         """Have this run's job stopped with a savepoint; None when it does not run. Raises as `Stopping`."""
-        live = self.rest.live_job(self._job.name)
-        return None if live is None else Stopping(self.rest, live["jid"], self._job.joiner.state_url)
+        here = f"file://{self._folder}" if is_embedded else None
+        if (live := self.rest.live_job(self._job.name)) is None:
+            return None
+        state_url = self._job.joiner.state_url or here
+        # An archive that waits for more files of an hour writes those that it has.
+        return Stopping(self.rest, live["jid"], state_url, drain=self._is_archive)
 
     def keep_savepoint(self, path: str) -> None:
         """Keep where the job ended, for `resume`."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
+from jobs.archive import archive_job
 from jobs.spec import Job
 from jobs.stack.addresses import free_addresses, free_ports
 from jobs.stack.broker import Broker, answers, create_topics
@@ -15,7 +16,7 @@ from jobs.stack.part import Part, PartLostError, has_said_ready
 from jobs.stack.rest import FlinkUnreachableError, is_running
 
 _CHECK_S = 1.0
-"""How often the joiner's cluster is asked for its state."""
+"""How often the cluster is asked for the state of its jobs."""
 
 
 def plan(given: Job, job: Job, run: RunDirectory) -> list[Part]:
@@ -24,8 +25,13 @@ def plan(given: Job, job: Job, run: RunDirectory) -> list[Part]:
     flink = Flink(job, run)
     cluster = list(_flink(flink, job)) if given.joiner.flink_address is None else []
     on = tuple(part.name for part in broker)
-    joiner = _joiner(flink, job, bool(cluster), needs=(*on, *(part.name for part in cluster)))
-    return [*broker, _dashboard(job, run), *cluster, *_own(job, run, on), joiner, *_traffic(job, run, on)]
+    needs = (*on, *(part.name for part in cluster))
+    submitted = [_submitted("joiner", flink, bool(cluster), needs)]
+    if job.joiner.archive is not None:
+        archive = Flink(archive_job(job), run, is_archive=True)
+        submitted.append(_submitted("archive", archive, bool(cluster), needs))
+    learners = [*_own(job, run, on), *submitted]
+    return [*broker, _dashboard(job, run), *cluster, *learners, *_traffic(job, run, on)]
 
 
 def _broker(job: Job, run: RunDirectory) -> Iterator[Part]:
@@ -84,14 +90,15 @@ def _flink(flink: Flink, job: Job) -> Iterator[Part]:
         )
 
 
-def _joiner(flink: Flink, job: Job, is_embedded: bool, needs: tuple[str, ...]) -> Part:
+def _submitted(role: str, flink: Flink, is_embedded: bool, needs: tuple[str, ...]) -> Part:
+    """A job on the Flink cluster."""
     looked_s, error = 0.0, None
 
     def trouble(part: Part) -> str | None:
         nonlocal looked_s, error
         if time.monotonic() - looked_s > _CHECK_S:
             looked_s = time.monotonic()
-            error = joiner_trouble(flink, job.name)
+            error = trouble_of(flink)
             if error is None and not is_embedded:
                 with suppress(FlinkUnreachableError):
                     flink.remember_checkpoint()
@@ -105,8 +112,8 @@ def _joiner(flink: Flink, job: Job, is_embedded: bool, needs: tuple[str, ...]) -
             return False
 
     return Part(
-        "joiner",
-        "joiner",
+        role,
+        role,
         0,
         lambda resume: flink.submission(is_embedded=is_embedded, resume=resume),
         is_running,
@@ -118,10 +125,10 @@ def _joiner(flink: Flink, job: Job, is_embedded: bool, needs: tuple[str, ...]) -
     )
 
 
-def joiner_trouble(flink: Flink, job_name: str) -> str | None:
-    """What keeps the joiner from running, if anything; raises PartLostError when the cluster has lost it."""
+def trouble_of(flink: Flink) -> str | None:
+    """What keeps the job from running, if anything; raises PartLostError when the cluster has lost it."""
     try:
-        live = flink.rest.live_job(job_name)
+        live = flink.rest.live_job(flink.name)
         if live is None:
             raise PartLostError(f"is not among the jobs of Flink at {flink.address}")
         if is_running(live):

@@ -36,12 +36,13 @@ class FlinkRest:
         """Have the job cancelled."""
         self._ask(f"/jobs/{job_id}?mode=cancel", "PATCH")
 
-    def stop(self, job_id: str, directory: str | None) -> str:
+    def stop(self, job_id: str, directory: str | None, *, drain: bool = False) -> str:
         """Have the job stopped with a savepoint, below `directory` or where the cluster keeps them.
 
-        Returns what `savepoint` asks after. Native format: it takes as long as a checkpoint.
+        `drain`: it finishes what it holds as if nothing came any more. Returns what `savepoint` asks after.
+        Native format: it takes as long as a checkpoint.
         """
-        wanted = {"targetDirectory": directory, "drain": False, "formatType": "NATIVE"}
+        wanted = {"targetDirectory": directory, "drain": drain, "formatType": "NATIVE"}
         return str(self._ask(f"/jobs/{job_id}/stop", "POST", wanted)["request-id"])
 
     def savepoint(self, job_id: str, request_id: str) -> str | None:

@@ -10,9 +10,9 @@ _LOOK_S = 0.1
 class Stopping:
     """A job that was told to stop. Raises FlinkUnreachableError, also when it refuses."""
 
-    def __init__(self, rest: FlinkRest, job_id: str, state_url: str | None) -> None:
+    def __init__(self, rest: FlinkRest, job_id: str, state_url: str | None, *, drain: bool = False) -> None:
         self._rest, self.job_id = rest, job_id
-        self._request = rest.stop(job_id, f"{state_url}/savepoints" if state_url else None)
+        self._request = rest.stop(job_id, f"{state_url}/savepoints" if state_url else None, drain=drain)
 
     def wait(self, patience_s: float) -> str:
         """The path of the savepoint, when it is whole and the job has ended.

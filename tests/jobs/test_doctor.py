@@ -45,7 +45,7 @@ def test_an_old_java_is_refused_and_a_new_one_taken(monkeypatch: pytest.MonkeyPa
 
 
 def test_maven_is_not_needed_once_the_jars_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for folder in ("broker", "connector", "joiner"):
+    for folder in ("broker", "connector", "joiner", "archive"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.jar").touch()
     monkeypatch.setattr(doctor, "JARS", tmp_path)

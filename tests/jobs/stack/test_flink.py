@@ -1,10 +1,12 @@
 """What is submitted to a Flink cluster of the user's own, which is played by a small server."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.archive import archive_job, with_archive
 from jobs.errors import JobError
 from jobs.load import load_job
 from jobs.stack.flink import Flink
@@ -90,3 +92,38 @@ def test_a_job_that_runs_is_not_submitted_a_second_time(cluster: Cluster, flink:
 def test_a_proxy_of_the_environment_is_not_asked(flink: Flink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert flink.rest.get("/jobs/overview") == {"jobs": []}
+
+
+@pytest.fixture
+def archive(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flink:
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "jars" / "parquet.jar").touch()
+    monkeypatch.setattr("jobs.stack.flink.jars", lambda name: tmp_path / "jars")
+    run = RunDirectory(tmp_path)
+    run.create()
+    overrides = [f"joiner.flink_address={cluster.address}", f"joiner.archive.path={tmp_path}/examples"]
+    return Flink(archive_job(with_archive(load_job(DEMO, overrides), run)), run, is_archive=True)
+
+
+def test_an_archive_is_a_job_of_its_own_that_brings_its_jars(archive: Flink, tmp_path: Path) -> None:
+    command = archive.submission(is_embedded=False, resume=False)
+    assert "--archive" in command
+    assert f"{tmp_path}/jars/parquet.jar" in command[command.index("--jars") :]
+    settings = json.loads(Path(command[command.index("--settings") + 1]).read_text())
+    assert settings["joiner"]["archive"]["path"] == f"file://{tmp_path}/examples"
+    assert settings["name"] == archive.name == "demo-archive"
+
+
+def test_an_archive_goes_on_from_no_checkpoint_of_the_joiner(archive: Flink, tmp_path: Path) -> None:
+    for folder, job in (("flink", "a"), ("flink/archive", "b")):
+        checkpoint = tmp_path / folder / "checkpoints" / job / "chk-1"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "_metadata").touch()
+    command = archive.submission(is_embedded=True, resume=True)
+    assert restored_from(command) == f"{tmp_path}/flink/archive/checkpoints/b/chk-1"
+
+
+def test_an_archive_that_is_there_is_not_begun_a_second_time(archive: Flink, tmp_path: Path) -> None:
+    (tmp_path / "examples" / "event_day=2026-01-01").mkdir(parents=True)
+    with pytest.raises(JobError, match="holds an archive already"):
+        archive.submission(is_embedded=False, resume=False)

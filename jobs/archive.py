@@ -1,0 +1,28 @@
+"""The archive as a job of its own beside the joiner: its name, its files, its state."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jobs.spec import Job
+from jobs.stack.layout import RunDirectory
+from pipelines.settings import archive_name
+
+
+def with_archive(job: Job, run: RunDirectory) -> Job:
+    """The job with a URL for its archive, if it has one: without a path it is in the run's own directory."""
+    if (archive := job.joiner.archive) is None:
+        return job
+    path = archive.path or str(run.path / "archive")
+    url = path if "://" in path else Path(path).resolve().as_uri()
+    return _with_joiner(job, {"archive": archive.model_copy(update={"path": url})})
+
+
+def archive_job(job: Job) -> Job:
+    """`job` as Flink sees its archive: it goes on from no state of the joiner's."""
+    state_url = job.joiner.state_url
+    own = {"state_url": f"{state_url}/archive" if state_url else None, "restore_from": None}
+    return _with_joiner(job, own).model_copy(update={"name": archive_name(job.name)})
+
+
+def _with_joiner(job: Job, update: Mapping[str, object]) -> Job:
+    return job.model_copy(update={"joiner": job.joiner.model_copy(update=dict(update))})
