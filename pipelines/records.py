@@ -22,6 +22,8 @@ INT64_MAX: Final = (1 << 63) - 1
 FLOAT32_MAX: Final = 3.4028234663852886e38
 MAX_ID_CHARACTERS: Final = 512
 """Of `request_id` and `item_id`: both stand in every example, and one of them is the key of messages."""
+_TEXT_CHARACTERS: Final = 80
+"""Of a value that is quoted in a sentence."""
 _FLOAT32: Final = struct.Struct("<f")
 _NAMES: Final = {int: "an integer", float: "a number", str: "a string", dict: "an object", list: "a list"}
 
@@ -152,6 +154,28 @@ def extract(
     return read(sources["user"], user) | read(sources["context"], context) | read(sources["item"], item)
 
 
+def salvage(
+    schema: ExampleSchema, user: Mapping[str, Any], context: Mapping[str, Any], item: Mapping[str, Any]
+) -> tuple[dict[str, Value], int]:
+    """Like `extract`, of an event that was accepted once: what has the wrong type by now is left out.
+
+    Returns the features, and how many were left out.
+    """
+    try:
+        return extract(schema, user, context, item), 0
+    except MalformedEvent:
+        pass
+    features: dict[str, Value] = {}
+    left_out = 0
+    for sources, values in zip(schema.sources.values(), (user, context, item), strict=True):
+        for source in sources:
+            try:
+                features |= read((source,), values)
+            except MalformedEvent:
+                left_out += 1
+    return features, left_out
+
+
 def read(sources: Iterable[Source], values: Mapping[str, Any]) -> dict[str, Value]:
     """The features that stand among the values of one origin; absent and null ones are left out."""
     features: dict[str, Value] = {}
@@ -274,4 +298,21 @@ def _too_long(key: str, text: str) -> MalformedEvent:
 
 
 def _wrong(key: str, expected: type, value: Any) -> MalformedEvent:
-    return MalformedEvent("malformed", f"`{key}` is {str(value)[:80]!r}, not {_NAMES[expected]}", key)
+    return MalformedEvent("malformed", f"`{key}` is {_text(value)!r}, not {_NAMES[expected]}", key)
+
+
+def _text(value: Any) -> str:
+    """The beginning of a value as Python writes it."""
+    try:
+        return str(value)[:_TEXT_CHARACTERS]
+    except RecursionError:
+        return str(_upper_levels(value, _TEXT_CHARACTERS))[:_TEXT_CHARACTERS]
+
+
+def _upper_levels(value: Any, levels: int) -> Any:
+    """What shows of a value in so many characters: each level takes one at least."""
+    if levels == 0:
+        return None
+    if isinstance(value, dict):
+        return {key: _upper_levels(each, levels - 1) for key, each in value.items()}
+    return [_upper_levels(each, levels - 1) for each in value] if isinstance(value, list) else value

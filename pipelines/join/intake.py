@@ -59,7 +59,7 @@ class Intake:
         return event
 
     def _check_examples(self, request: Request, event_bytes: int) -> None:
-        shared_bytes = len(orjson.dumps((request.request_id, request.user, request.context)))
+        shared_bytes = _json_bytes((request.request_id, request.user, request.context))
         repeated_bytes = len(request.items) * shared_bytes
         if repeated_bytes + event_bytes > self._max_repeated_bytes:
             raise MalformedEvent(
@@ -69,7 +69,7 @@ class Intake:
             )
         # One example is part of the event: as a rule the event itself is short enough.
         if event_bytes > self._max_example_bytes:
-            largest_bytes = shared_bytes + max(len(orjson.dumps(item.values)) for item in request.items)
+            largest_bytes = shared_bytes + max(_json_bytes(item.values) for item in request.items)
             if largest_bytes > self._max_example_bytes:
                 raise MalformedEvent(
                     "too-large",
@@ -86,3 +86,11 @@ class Intake:
             raise MalformedEvent("timestamp", f"`ts` is {ts_ms - logged_ts_ms} ms after its record's time")
         if ts_ms > now_ms + self._max_future_ms:
             raise MalformedEvent("timestamp", f"`ts` is {ts_ms - now_ms} ms ahead of the joiner's clock")
+
+
+def _json_bytes(value: object) -> int:
+    try:
+        return len(orjson.dumps(value))
+    except orjson.JSONEncodeError:
+        # It writes fewer levels than it reads.
+        raise MalformedEvent("malformed", "`user`, `context` or an item is nested too deeply") from None

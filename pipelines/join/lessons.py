@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from pipelines.join.labels import Label, Labels
 from pipelines.join.state import Taken, Waiting
-from pipelines.records import Example, Request, extract
+from pipelines.records import Example, Request, salvage
 from pipelines.schema import ExampleSchema
 
 
@@ -86,12 +86,13 @@ class ExampleWriter:
 
     def write(
         self, lesson: Lesson, request: Request, state: Waiting, sampling_rate: float, now_ms: int
-    ) -> Example:
-        """The example of a lesson; `state`: what is known of the other labels."""
+    ) -> tuple[Example, int]:
+        """The example of a lesson, and how many values are left out of it; `state`: what else is known."""
         item, values = request.items[lesson.position], lesson.values
         action_ts_ms, action_logged_ts_ms = lesson.times_ms
         known = {label.name: label.known(state, lesson.position) for label in self._labels}
-        return Example(
+        features, left_out = salvage(self._schema, request.user, request.context, item.values)
+        example = Example(
             request_id=request.request_id,
             item_id=item.item_id,
             ts_ms=request.ts_ms,
@@ -99,10 +100,11 @@ class ExampleWriter:
             action_ts_ms=action_ts_ms,
             action_logged_ts_ms=action_logged_ts_ms,
             sampling_rate=sampling_rate,
-            features=extract(self._schema, request.user, request.context, item.values),
+            features=features,
             labels=known | values,
             masks=self._zeros | dict.fromkeys(values, 1.0),
             scores=item.scores,
             was={label.name: value for label, value in lesson.was.items()},
             otherwise={label.name: 1.0 for label in lesson.otherwise if label.is_number},
         )
+        return example, left_out

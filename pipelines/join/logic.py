@@ -200,10 +200,19 @@ class JoinLogic:
             step.count("duplicates")
         step.state = after
         if lesson.taken:
-            example = self._writer.write(lesson, request, state, sample.rate(position), now_ms)
-            step.count(lesson.kind)
+            example = self._write(step, lesson, request, state, sample, now_ms)
             step.give(Ready(request.request_id, (example,)))
         return True
+
+    def _write(
+        self, step: Step, lesson: Lesson, request: Request, state: Waiting, sample: Sample, now_ms: int
+    ) -> Example:
+        rate = sample.rate(lesson.position)
+        example, left_out = self._writer.write(lesson, request, state, rate, now_ms)
+        step.count(lesson.kind)
+        if left_out:
+            step.count("left_out", left_out)
+        return example
 
     def _keep(self, step: Step, state: Early | None, action: Action, arrival: Arrival) -> None:
         """Lets an action wait for its request."""
@@ -244,10 +253,7 @@ class JoinLogic:
         for moment_ms in moments:
             state = replace(state, closed_through_ms=state.ts_ms + moment_ms)
             for lesson in self._lessons(state, request, sample):
-                examples.append(
-                    self._writer.write(lesson, request, state, sample.rate(lesson.position), now_ms)
-                )
-                step.count(lesson.kind)
+                examples.append(self._write(step, lesson, request, state, sample, now_ms))
                 state = lesson.after(state)
         step.state = state
         sampled_away, unlabelled = self._never_left(state, request, sample) if is_last else (0, 0)

@@ -153,3 +153,10 @@ def test_whatever_comes_is_read_or_refused_and_nothing_else(job, data):
     for decode in (lambda: decode_request(data, job.schema_), lambda: decode_action(data)):
         with contextlib.suppress(MalformedEvent):
             assert decode().ts_ms is not None
+
+
+def test_a_value_that_is_nested_too_deeply_for_python_is_quoted():
+    with pytest.raises(MalformedEvent) as refusal:
+        decode_action(b'{"ts": ' + b'{"a": [' * 500 + b"]}" * 500 + b"}")
+    assert refusal.value.detail.startswith("`ts` is \"{'a': [{'a': [")
+    assert len(refusal.value.detail) < 130

@@ -13,7 +13,7 @@ from pipelines.codec import MESSAGE_BYTES, encode
 from pipelines.join import state as states
 from pipelines.join.expressions import ExpressionError
 from pipelines.join.intake import Arrival
-from pipelines.join.letters import Letters
+from pipelines.join.letters import Letter, Letters
 from pipelines.join.logic import DeadLetter, JoinLogic, Ready, Step
 from pipelines.records import Action, Request
 from pipelines.settings import JoinJob
@@ -140,6 +140,21 @@ class JvmEngine:
         key = output.request_id.encode()
         values = encode(output.examples, output.sampled_away, output.unlabelled, self._limit_bytes)
         return [letter_as_json((key, value, None, None, None, None, None)) for value in values]
+
+
+class JvmLetters:
+    """Writes each letter in both languages."""
+
+    def __init__(self, job: JoinJob) -> None:
+        self._python = Letters(job)
+        self._job = harness().call("job", settings=job.model_dump_json(by_alias=True))["job"]
+
+    def write(self, letter: DeadLetter) -> Letter:
+        written = self._python.write(letter)
+        text = {"reason": letter.reason, "detail": letter.detail}
+        answer = harness().call("letter", job=self._job, arrival=as_json(letter.arrival), **text)
+        assert answer == letter_as_json(written)
+        return written
 
 
 def letter_as_json(letter: Any) -> dict[str, str | None]:

@@ -9,6 +9,7 @@ from pipelines.settings import JoinJob
 
 NOW_MS = 1_764_000_000_000
 DAY_MS, SECOND_MS = 86_400_000, 1000
+NESTED = b'{"x":' * 300 + b"1" + b"}" * 300
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,14 @@ def test_a_short_event_with_long_examples_is_too_large(intake, features_event):
     assert intake.read(arrival_of(features_event(items=range(20), user={"country": country})), 0)
     event = features_event(items=range(25), user={"country": country})
     assert refusal_of(intake, event, logged_ts_ms=0) == "too-large"
+
+
+@pytest.mark.parametrize("origin", ["user", "context"])
+def test_an_event_that_is_nested_too_deeply_is_malformed(intake, features_event, origin):
+    name = f'"{origin}":'.encode()
+    value = features_event().replace(name + b"{}", name + NESTED)
+    with pytest.raises(MalformedEvent, match="nested too deeply"):
+        intake.read(arrival_of(value), NOW_MS)
 
 
 def test_an_example_that_fits_into_no_message_is_too_large(job, features_event):

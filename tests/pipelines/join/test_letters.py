@@ -7,15 +7,16 @@ from hypothesis import strategies as st
 from pipelines.join.intake import Arrival
 from pipelines.join.letters import MARGIN_BYTES, Letters
 from pipelines.join.logic import DeadLetter
+from tests.pipelines.join.jvm import JvmLetters
 
 LIMIT_BYTES = 1 << 16
 LENGTHS = st.none() | st.integers(0, 2 * LIMIT_BYTES) | st.integers(LIMIT_BYTES - 1500, LIMIT_BYTES + 10)
 
 
-@pytest.fixture(scope="module")
-def letters(job) -> Letters:
+@pytest.fixture(scope="module", params=[Letters, JvmLetters])
+def letters(job, request) -> Letters | JvmLetters:
     kafka = job.kafka.model_copy(update={"max_message_bytes": LIMIT_BYTES})
-    return Letters(job.model_copy(update={"kafka": kafka}))
+    return request.param(job.model_copy(update={"kafka": kafka}))
 
 
 def write(letters, key, value, detail="why"):

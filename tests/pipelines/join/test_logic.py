@@ -2,6 +2,7 @@
 
 from pipelines.join.logic import MAX_EARLY_ACTIONS, MAX_EARLY_BYTES
 from pipelines.records import float32
+from pipelines.settings import JoinJob
 
 
 def masks(example):
@@ -185,11 +186,12 @@ def test_only_so_many_actions_wait_for_one_request(cluster, action_event):
     assert [reason for reason, _ in cluster.dead] == ["orphan"] * 2
 
 
-def test_only_so_many_bytes_of_actions_wait_for_one_request(cluster, action_event):
-    for item in range(400):
-        cluster.send(action_event(item_id=item % 200, value=item, note="x" * 4000), is_action=True)
-    assert {reason for reason, _ in cluster.dead} == {"orphan"}
-    assert len(cluster.state["r"]) < MAX_EARLY_BYTES + 10_000
+def test_only_so_many_bytes_of_actions_wait_for_one_request(make_cluster, action_event):
+    cluster = make_cluster(max_event_bytes=1 << 19)
+    for item in range(4):
+        cluster.send(action_event(item_id=item, note="x" * 500_000), is_action=True)
+    assert cluster.dead == [("orphan", 4)]
+    assert MAX_EARLY_BYTES < len(cluster.state["r"]) < MAX_EARLY_BYTES + (1 << 19)
 
 
 def test_nothing_is_kept_of_a_request_for_longer_than_twice_its_longest_window(
@@ -231,3 +233,24 @@ def test_a_positive_is_never_sampled_away_but_its_negatives_are_sampled(
     assert len(cluster.examples) < 60
     items = {(example.request_id, example.item_id) for example in cluster.examples}
     assert len(items) + cluster.sampled_away == 200
+
+
+def test_a_value_that_has_the_wrong_type_since_the_job_was_changed_is_left_out_and_counted(
+    make_cluster, engine, features_event, action_event
+):
+    cluster = make_cluster()
+    items = [{"item_id": n, "price": 2.5, "parents": [1, 2]} for n in range(2)]
+    user = {"user_id": 7, "country": "de", "tags": ["a", "b"]}
+    cluster.send(features_event(items=items, user=user, context={"hour": 3}))
+    changed = cluster.job.model_dump(by_alias=True)
+    features = changed["schema"]["features"]
+    features["price"]["type"] = "string"
+    features["tags"]["type"] = "int"
+    features["parents"]["many"] = False
+    features["hour"]["type"] = "float"
+    cluster.logic = engine(JoinJob.model_validate(changed))
+    cluster.send(action_event(), is_action=True)
+    assert cluster.examples[0].features == {"user_id": 7, "country": "de", "hour": 3.0}
+    assert cluster.counts["left_out"] == 3
+    cluster.finish()
+    assert cluster.counts["left_out"] == 3 * len(cluster.examples)

@@ -23,7 +23,7 @@ FAST_CLOCK_MS = 300_000
 class Stack:
     """The embedded broker and Flink cluster, with the joiner submitted as `freshet run` submits it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, engine):
         from jobs.spec import Job
         from jobs.stack.addresses import free_addresses, free_ports, resolve
         from jobs.stack.broker import Broker, answers, create_topics
@@ -32,7 +32,7 @@ class Stack:
 
         # Small messages, so that ordinary garbage is too long for them.
         kafka = {"partitions": PARTITIONS, "max_message_bytes": MAX_MESSAGE_BYTES}
-        joiner = {**JOB["joiner"], "idle_s": 60.0, "max_event_bytes": 1 << 18}
+        joiner = {**JOB["joiner"], "engine": engine, "idle_s": 60.0, "max_event_bytes": 1 << 18}
         self.job = job = resolve(Job.model_validate({**JOB, "kafka": kafka, "joiner": joiner}))
         self.bootstrap = job.kafka.bootstrap
         self.run, self.processes, self.ports = RunDirectory(folder), [], free_ports()
@@ -73,13 +73,13 @@ class Stack:
             return answer.read().decode()
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
+@pytest.fixture(scope="module", params=["python", "jvm"])
+def stack(tmp_path_factory, request):
     from jobs.stack.layout import JARS
 
     if shutil.which("java") is None or not JARS.exists():
         pytest.skip("needs a JDK and the jars (`make setup`)")
-    started = Stack(tmp_path_factory.mktemp("run"))
+    started = Stack(tmp_path_factory.mktemp("run"), request.param)
     yield started
     for process in reversed(started.processes):
         process.kill()

@@ -90,7 +90,7 @@ public final class Harness {
 
   private void readJson(byte[] data, ObjectNode answer) throws JsonException, MalformedEvent {
     json.parse(data);
-    answer.put("quote", Quotes.quote(json, 0)).put("bytes", JsonLength.of(json, 0, 0));
+    answer.put("bytes", JsonLength.of(json, 0, 0));
   }
 
   private static void source(Job job, JsonNode call, ObjectNode answer) throws IOException {
