@@ -12,7 +12,7 @@ from pipelines.example_pb2 import Example as ExampleMessage
 from pipelines.example_pb2 import ExampleList as ExampleListMessage
 from pipelines.records import FLOAT32_MAX, INT64_MAX, Example
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "examples_v1.bin"
+GOLDEN = Path(__file__).parents[1] / "golden"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 INT64 = st.integers(-INT64_MAX - 1, INT64_MAX)
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -97,7 +97,18 @@ def test_messages_keep_within_their_limit_and_together_are_the_one_without(
 
 
 def test_bytes_of_version_1_stay_as_they_are():
-    assert encode_one([example(), example(item_id="b", features={})], 300) == GOLDEN.read_bytes()
+    examples = [example(), example(item_id="b", features={})]
+    assert encode_one(examples, 300) == (GOLDEN / "examples_v1.bin").read_bytes()
+
+
+def test_bytes_of_corrections_of_numbers_and_of_drawn_negatives_stay_as_they_are():
+    correction = example(was={"click": 0.0})
+    number = example(labels={"rating": 3.5}, masks={"rating": 1.0}, otherwise={"rating": 1.0}, scores={})
+    none = {"labels": {"click": 0.0}, "masks": {"click": 0.0}, "scores": {}}
+    drawn = example(item_id="b", **none, action_ts_ms=0, pool_probability=0.125, pool_for="3")
+    data = (GOLDEN / "examples_labels_v1.bin").read_bytes()
+    assert encode_one([correction, number, drawn], 300, 70_000) == data
+    assert decode(data).unlabelled == 70_000
 
 
 def test_a_scalar_and_a_list_of_one_are_the_same_on_the_wire():

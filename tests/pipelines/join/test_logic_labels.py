@@ -1,7 +1,12 @@
 """Rules of single labels, one promise at a time: numbers, late actions, what an example says of the rest."""
 
-import pytest
+import re
+from pathlib import Path
 
+import pytest
+from ruamel.yaml import YAML
+
+PAGE = Path(__file__).parents[3] / "docs" / "labels.md"
 SECOND_MS = 1000
 LATE = {
     "click": {"action": "click", "window_s": 10, "late_s": 5},
@@ -276,3 +281,32 @@ def test_a_request_ends_though_its_job_has_fewer_labels_by_now(make_cluster, fea
     after.advance(20_000)
     assert not after.state
     assert not after.timers
+
+
+# The documentation.
+
+
+def seconds(time):
+    """Of `day D, HH:MM:SS`, since nine o'clock of day 0."""
+    day, hour, minute, second = map(int, re.findall(r"\d+", time))
+    return day * 86_400 + (hour - 9) * 3600 + minute * 60 + second
+
+
+def test_the_example_of_the_documentation_is_what_the_join_makes_of_it(make_cluster, features_event, act):
+    page = PAGE.read_text()
+    labels = YAML(typ="safe").load(re.search(r"```yaml\n(.*?)```", page, re.S)[1])["labels"]
+    rows = re.findall(r"^\| (day .*?) \| (.*?) \| (.*) \|(.*)\|$", page, re.M)
+    assert [because for _, because, _, _ in rows] == [
+        *("click", "like", "the window of `purchase` closes", "purchase"),
+    ]
+    cluster = make_cluster(0.5, labels)
+    cluster.send(features_event(items=[3]))
+    for number, (time, because, values, was) in enumerate(rows):
+        cluster.advance(seconds(time) * SECOND_MS)
+        if because in labels:
+            act(cluster, seconds(time), item_id=3, action=because)
+        *_, example = cluster.examples
+        assert len(cluster.examples) == number + 1
+        assert values == " | ".join(f"{example.labels[name]:g}/{example.masks[name]:g}" for name in labels)
+        assert was.strip() == " ".join(f"`was:{name}` {value:g}" for name, value in example.was.items())
+        assert example.sampling_rate == 0.5
