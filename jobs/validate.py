@@ -9,7 +9,8 @@ from jobs.document import KeyPath, dotted
 from jobs.optimizers import dense_optimizer_findings, optimizer_findings
 from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
-from pipelines.schema import RESERVED_NAMES, FeatureSettings
+from model.settings import MAX_LABEL
+from pipelines.schema import RESERVED_NAMES, RESERVED_PREFIXES, FeatureSettings
 from ps.settings import LEAST_MEMORY_BYTES, AdmissionSettings, TableSettings
 
 SIMULATED_KEYS: Final = {
@@ -27,7 +28,6 @@ ACTIONS: Final = {
 }
 """The actions that each kind of traffic makes."""
 
-_PREFIXES: Final = ("label:", "mask:", "score:")
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _FEATURES: Final = ("schema", "features")
@@ -36,7 +36,7 @@ _FEATURES: Final = ("schema", "features")
 def check(job: Job) -> list[Finding]:
     """Every mistake in a job whose types are right."""
     checks = (
-        *(_names, _features, _crosses, _labels, _tables),
+        *(_names, _features, _crosses, _labels, _numbers, _tables),
         *(_optimizers, _model, _kafka, _addresses, _counts, _joiner, _schedule, _traffic),
     )
     return list(chain.from_iterable(each(job) for each in checks))
@@ -66,10 +66,10 @@ def _name(path: KeyPath, name: str) -> Iterator[Finding]:
     if name in RESERVED_NAMES and path != (*_FEATURES, "item_id"):
         message = f"is reserved, as {', '.join(sorted(RESERVED_NAMES))} are: name it differently"
         yield Finding(path, message, is_key=True)
-    if not name or name.startswith(_PREFIXES):
+    if not name or name.startswith(RESERVED_PREFIXES):
         yield Finding(
             path,
-            f"is no name for a feature: {', '.join(_PREFIXES)} and an empty name are Freshet's own",
+            f"is no name for a feature: {', '.join(RESERVED_PREFIXES)} and an empty name are Freshet's own",
             is_key=True,
         )
 
@@ -139,6 +139,13 @@ def _labels(job: Job) -> Iterator[Finding]:
             if known and action not in known:
                 message = f"never happens: {job.traffic.kind} traffic has the actions {', '.join(known)}"
                 yield Finding(path, message, nearest(action, known), (path, ("traffic", "kind")))
+
+
+def _numbers(job: Job) -> Iterator[Finding]:
+    for name, label in job.schema_.labels.items():
+        if label.otherwise is not None and abs(label.otherwise) > MAX_LABEL:
+            message = f"must be within ±{MAX_LABEL:g}: the trainer learns nothing from labels beyond that"
+            yield Finding(("schema", "labels", name, "otherwise"), message)
 
 
 def _tables(job: Job) -> Iterator[Finding]:
