@@ -10,6 +10,7 @@ from jobs.optimizers import dense_optimizer_findings, optimizer_findings
 from jobs.secrets import is_secret
 from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
+from model.settings import MAX_LABEL
 from pipelines.join.expressions import Expression, ExpressionError
 from pipelines.schema import RESERVED_NAMES, RESERVED_PREFIXES, FeatureSettings, LabelSettings
 from ps.settings import LEAST_MEMORY_BYTES, AdmissionSettings, TableSettings
@@ -38,7 +39,7 @@ _FEATURES: Final = ("schema", "features")
 def check(job: Job) -> list[Finding]:
     """Every mistake in a job whose types are right."""
     checks = (
-        *(_names, _features, _crosses, _labels, _rules, _tables),
+        *(_names, _features, _crosses, _labels, _rules, _numbers, _tables),
         *(_optimizers, _model, _kafka, _addresses, _counts, _joiner, _archive, _schedule, _traffic),
     )
     return list(chain.from_iterable(each(job) for each in checks))
@@ -169,6 +170,13 @@ def _expression(path: KeyPath, text: str | None, kind: Literal["boolean", "numbe
         Expression(text, kind)
     except ExpressionError as error:
         yield Finding(path, f"must be a CEL expression whose result is a {kind}: {error}", uses=(path,))
+
+
+def _numbers(job: Job) -> Iterator[Finding]:
+    for name, label in job.schema_.labels.items():
+        if label.otherwise is not None and abs(label.otherwise) > MAX_LABEL:
+            message = f"must be within ±{MAX_LABEL:g}: the trainer learns nothing from labels beyond that"
+            yield Finding(("schema", "labels", name, "otherwise"), message)
 
 
 def _tables(job: Job) -> Iterator[Finding]:

@@ -33,8 +33,8 @@ COUNTS: Final = (
     "rule_errors",
     "left_out",
 )
-"""What `freshet_joiner_…` metrics count; `malformed` are all events that could not be taken in, `left_out` the
-values that examples lack, being of the wrong type since the job was changed."""
+"""What `freshet_joiner_…` metrics count; `malformed` are all events that could not be taken in, `left_out`
+the values that examples lack, being of the wrong type since the job was changed."""
 
 END_OF_INPUT_MS: Final = (1 << 63) - 1
 """The watermark that Flink sends after the last event of a bounded input."""
