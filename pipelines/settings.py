@@ -58,7 +58,7 @@ class PoolSettings(Block):
 class JoinerSettings(Block):
     """The `joiner` block. Windows stand with their labels, in `schema.labels`."""
 
-    engine: Literal["jvm", "python"] = "python"
+    engine: Literal["jvm", "python"] = "jvm"
     """`jvm`: the join in Java; `python`: the same rules in Python, slower, for rules of one's own."""
     negatives: NegativeSettings = NegativeSettings()
     pool: PoolSettings | None = None
