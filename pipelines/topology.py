@@ -10,8 +10,8 @@ space has 128 groups for ever, both sinks are exactly once: their records are vi
 readers after each checkpoint.
 
 That is engine `python`; its cluster needs the Kafka connector and flink-python on its class path
-(`flink-conf/config.yaml`). Engine `jvm` is the same job in Java (`pipelines/jvm`): its jars go with the job,
-and no Python runs on the cluster.
+(`flink-conf/config.yaml`). Engine `jvm`, the default, is the same job in Java (`pipelines/jvm`): its jars go
+with the job, and no Python runs on the cluster.
 """
 
 import math

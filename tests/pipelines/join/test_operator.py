@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.join.intake import Intake
 from tests.pipelines.conftest import JOB
+from tests.pipelines.join.conftest import Cluster
 
 pytestmark = pytest.mark.stack
 
@@ -34,6 +35,8 @@ class Stack:
         # Small messages, so that ordinary garbage is too long for them.
         kafka = {"partitions": PARTITIONS, "max_message_bytes": MAX_MESSAGE_BYTES}
         joiner = {**JOB["joiner"], "engine": engine, "idle_s": 60.0, "max_event_bytes": 1 << 18}
+        if engine == "jvm":
+            joiner["pool"] = {"negatives": 1, "size": 100_000}
         self.job = job = resolve(Job.model_validate({**JOB, "kafka": kafka, "joiner": joiner}))
         self.bootstrap = job.kafka.bootstrap
         self.run, self.processes, self.ports = RunDirectory(folder), [], free_ports()
@@ -69,9 +72,12 @@ class Stack:
         assert submission.wait(120), "flink run does not end"
         assert submission.status() == 0, submission.output().decode()
 
-    def counts(self):
+    def metric(self, name):
+        """The sum over all subtasks; None while there is none."""
         with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=5) as answer:
-            return answer.read().decode()
+            lines = answer.read().decode().splitlines()
+        values = [float(line.rpartition(" ")[2]) for line in lines if f"_freshet_joiner_{name}{{" in line]
+        return sum(values) if values else None
 
 
 @pytest.fixture(scope="module", params=["python", "jvm"])
@@ -232,7 +238,7 @@ def resolved(examples):
 
 @pytest.mark.timeout(600)
 def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_closed(
-    stack, make_cluster, features_event, action_event
+    stack, make_job, features_event, action_event
 ):
     from jobs.summary import summarize
     from jobs.topics import read_topic
@@ -247,7 +253,9 @@ def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_clos
     def accounted_for():
         """The impressions that left as examples, and the number of those that were sampled away."""
         read = lists()
-        impressions = {(each.request_id, each.item_id) for one in read for each in one.examples}
+        impressions = {
+            (each.request_id, each.item_id) for one in read for each in one.examples if not each.pool_for
+        }
         return len(impressions) + sum(one.sampled_away for one in read)
 
     traffic = Traffic(stack.bootstrap, features_event, action_event)
@@ -259,7 +267,7 @@ def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_clos
     traffic.long_request()
     traffic.producer.flush(30)
     wait_for(accounted_for, "the first examples")
-    assert "freshet_joiner_impressions" in stack.counts()
+    wait_for(lambda: stack.metric("impressions"), "the metrics")
     for number in range(1500, 3000):
         traffic.request(number)
     task_manager.kill()
@@ -269,7 +277,7 @@ def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_clos
     traffic.close_windows()
     wait_for(lambda: accounted_for() >= traffic.impressions, "the rest of the examples")
 
-    reference = make_cluster(0.5)
+    reference = Cluster(make_job(0.5))
     reference.intake = Intake(stack.job)
     for is_action, value in traffic.sent:
         reference.send(value, is_action=is_action)
@@ -296,3 +304,8 @@ def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_clos
     accounting = summarize(stack.job, stack.run.path)["accounting"]
     assert accounting["closes"], accounting
     assert accounting["in"] == traffic.impressions + accounting["dead"]
+    if stack.job.joiner.engine == "jvm":
+        # As if nothing had been killed.
+        wait_for(lambda: stack.metric("pool_items") == traffic.impressions, "the last count of the pool")
+        assert stack.metric("waiting_requests") == stack.metric("waiting_bytes") == 0
+        assert any(each.pool_for for one in lists() for each in one.examples)
