@@ -11,6 +11,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from model.features import MISSING, Column, Lists, fingerprint, repeat
+from model.settings import MAX_LABEL
 from pipelines.example_pb2 import Example as ExampleMessage
 from pipelines.expansion import MAX_CROSS_VALUES, MAX_LIST_VALUES, cross_sizes
 from pipelines.schema import ExampleSchema, FeatureSettings
@@ -18,8 +19,6 @@ from ps.arrays import Float32, Int64
 
 MAX_SCORES: Final = 16
 """Names of scores that are compared; each new one costs a trace of the parser."""
-MAX_LABEL: Final = 1e9
-"""A label beyond this teaches nothing: shards refuse gradients beyond 1e12, and would at every attempt."""
 _TIMES: Final = ("ts", "joined_ts", "action_ts", "action_logged_ts")
 _ITEM_ID: Final = "item_id"
 """Every example has it as text; a feature of this name reads that."""

@@ -42,7 +42,7 @@ class Scorer:
     def score(
         self, requests: Sequence[Request], rows: Mapping[str, Float32], dense: Mapping[str, Float32]
     ) -> Mapping[str, Float32]:
-        """Probabilities by label: `float32[m]` over the items of all `requests`, in order.
+        """By label, probabilities or numbers: `float32[m]` over the items of all `requests`, in order.
 
         `rows`: of `ids`, in their order, by table. `dense` must not change once it was given.
         """

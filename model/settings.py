@@ -1,11 +1,14 @@
 """The `model` and `trainer` blocks of a job file."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from pipelines.schema import Block
 from ps.settings import OptimizerSettings
+
+MAX_LABEL: Final = 1e9
+"""A label beyond this teaches nothing: shards refuse gradients beyond 1e12, and would at every attempt."""
 
 
 class ModelSettings(Block):

@@ -30,7 +30,8 @@ _REQUEST: Final = {
 _SCORES: Final = {
     "type": "object",
     "additionalProperties": {"type": "number"},
-    "description": "A probability by label; after a freeze also LABEL@frozen.",
+    "description": "By label a probability, or, of kind number, the number to expect; after a freeze also "
+    "LABEL@frozen.",
 }
 
 _ANSWER: Final = {

@@ -16,7 +16,7 @@ from jobs.topics import partitions_of
 from jobs.traffic.visits import Reaction, Visit, action_heartbeat, request_heartbeat
 
 MARGIN_MS = 1000
-"""How far the last heartbeats go beyond the end of the last window."""
+"""How far the last heartbeats go beyond the end of the last label."""
 
 
 class EventLog:
@@ -28,8 +28,9 @@ class EventLog:
 
     def __init__(self, job: Job) -> None:
         self._topics = job.kafka.topics
-        self._window_ms = int(1000 * max(label.window_s for label in job.schema_.labels.values()))
-        self._settle_ms = self._window_ms + int(1000 * job.joiner.out_of_order_s) + MARGIN_MS
+        labels = job.schema_.labels.values()
+        self._reach_ms = int(1000 * max(label.window_s + label.late_s for label in labels))
+        self._settle_ms = self._reach_ms + int(1000 * job.joiner.out_of_order_s) + MARGIN_MS
         self._producer = Producer(
             {
                 "linger.ms": 5,
@@ -102,11 +103,11 @@ class EventLog:
             self._produce(self._topics.actions, request_id, value, partition)
 
     def finish(self, latest_ms: int | None = None) -> None:
-        """Write what is due within a window of the last event, then move event time past all windows.
+        """Write what is due within reach of the last event's labels, then move event time past all of them.
 
         `latest_ms` bounds the heartbeats: the joiner refuses what is too far ahead of its clock.
         """
-        self.advance(self.event_ms + self._window_ms)
+        self.advance(self.event_ms + self._reach_ms)
         self.flush()
         settled_ms = self.event_ms + self._settle_ms
         if latest_ms is not None:

@@ -49,6 +49,13 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
         ({"schema/labels": {}}, "schema.labels", "at least one of the labels", None),
         ({f"{FEATURES}/ts": {"from": "user.x"}}, "schema.features.ts", "is reserved, as", None),
         ({f"{FEATURES}/label:x": {"from": "user.x"}}, "schema.features.label:x", "Freshet's own", None),
+        ({f"{FEATURES}/was:x": {"from": "user.x"}}, "schema.features.was:x", "Freshet's own", None),
+        (
+            {"schema/labels/paid": {"action": "buy", "kind": "number", "otherwise": -1e10}},
+            "schema.labels.paid.otherwise",
+            "must be within ±1e+09: the trainer learns nothing",
+            None,
+        ),
         ({f"{FEATURES}/": {"from": "user.x"}}, "schema.features.", "an empty name", None),
         (
             {f"{FEATURES}/item_id": {"from": "item.x"}},

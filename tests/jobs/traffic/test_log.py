@@ -39,7 +39,10 @@ class Tape(EventLog):
 def job(bootstrap: str) -> Job:
     schema = {
         "features": {"item_id": {"from": "item.item_id"}},
-        "labels": {"a": {"action": "click", "window_s": 2}, "b": {"action": "like", "window_s": 1}},
+        "labels": {
+            "a": {"action": "click", "window_s": 0.5, "late_s": 1.5},
+            "b": {"action": "like", "window_s": 1},
+        },
     }
     kafka = {"bootstrap": bootstrap, "client": {"log_level": "0"}}
     return Job.model_validate(
@@ -83,7 +86,7 @@ def test_scores_join_those_that_were_known(tape: Tape) -> None:
     assert tape.sent[0][1]["items"] == [{"item_id": 1, "scores": {"a@best": 0.5, "a": 0.25}}]
 
 
-def test_the_end_delivers_what_is_due_and_moves_every_partition_past_all_windows(job: Job) -> None:
+def test_the_end_delivers_what_is_due_and_moves_every_partition_past_all_labels(job: Job) -> None:
     tape = Tape(job)
     tape.write(
         Visit("r", 5000, {}, {}, [{"item_id": 1}], [Reaction(1, "click", ts, ts) for ts in (6000, 9000)]), {}
@@ -91,7 +94,7 @@ def test_the_end_delivers_what_is_due_and_moves_every_partition_past_all_windows
     tape.finish()
     assert [event["ts"] for _, event, _ in tape.sent[:2]] == [5000, 6000]
     heartbeats = tape.sent[2:]
-    # The newest event, the longest window, out_of_order_s.
+    # The newest event, the longest window with what may be late, out_of_order_s.
     assert all(event["ts"] > 6000 + 2000 + 500 for _, event, _ in heartbeats)
     reached = {(topic, partition) for topic, _, partition in heartbeats}
     assert reached == {(topic, p) for topic in (tape.features, tape.actions_topic) for p in range(4)}
