@@ -149,9 +149,8 @@ def _rules(job: Job) -> Iterator[Finding]:
         path = ("schema", "labels", name)
         if label.kind == "binary":
             yield from _of_numbers(path, label)
-        elif label.take != "first" and label.late_s:
-            message = f"is for `take: first`: {label.take} is known when the window ends, and leaves then"
-            yield Finding((*path, "late_s"), message, uses=((*path, "take"),), is_key=True)
+        else:
+            yield from _number(path, label)
         yield from _expression((*path, "when"), label.when, "boolean")
         yield from _expression((*path, "value"), label.value, "number")
 
@@ -161,6 +160,15 @@ def _of_numbers(path: KeyPath, label: LabelSettings) -> Iterator[Finding]:
         if getattr(label, key) != LabelSettings.model_fields[key].default:
             message = "is for labels of `kind: number`; this one is binary, 1 or 0"
             yield Finding((*path, key), message, uses=((*path, "kind"), (*path, key)), is_key=True)
+
+
+def _number(path: KeyPath, label: LabelSettings) -> Iterator[Finding]:
+    if label.take != "first" and label.late_s:
+        message = f"is for `take: first`: {label.take} is known when the window ends, and leaves then"
+        yield Finding((*path, "late_s"), message, uses=((*path, "take"),), is_key=True)
+    if label.otherwise is not None and abs(label.otherwise) > MAX_LABEL:
+        message = f"must be within ±{MAX_LABEL:g}: the trainer learns nothing from labels beyond that"
+        yield Finding((*path, "otherwise"), message)
 
 
 def _expression(path: KeyPath, text: str | None, kind: Literal["boolean", "number"]) -> Iterator[Finding]:
