@@ -112,7 +112,7 @@ def test_every_order_of_arrival_teaches_what_the_whole_log_says(log, pauses, lab
     assert not cluster.timers
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(log=logs(), pauses=PAUSES, jump_ms=TIMES_MS, labels=LABEL_SETS, negatives=st.sampled_from(NEGATIVES))
 def test_events_behind_the_watermark_break_no_account(log, pauses, jump_ms, labels, negatives, make_cluster):
     cluster = make_cluster(1.0, labels, negatives=negatives)
@@ -130,7 +130,7 @@ def test_events_behind_the_watermark_break_no_account(log, pauses, jump_ms, labe
     assert not cluster.state
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(log=logs(), pauses=PAUSES)
 def test_every_action_has_exactly_one_fate(log, pauses, make_cluster):
     cluster, without_actions = make_cluster(), make_cluster()

@@ -11,7 +11,7 @@ from tests.pipelines.join.test_logic_order import LABEL_SETS, PAUSES, logs, run
 LABELS = {"click": {"action": "click", "window_s": 10}}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(log=logs(), pauses=PAUSES, labels=LABEL_SETS, size=st.integers(1, 6), negatives=st.integers(1, 3))
 def test_draws_follow_their_positive_and_change_nothing_else(
     log, pauses, labels, size, negatives, make_cluster
