@@ -14,6 +14,7 @@ from pipelines.join.logic import DeadLetter, JoinLogic, Ready, Step
 from pipelines.records import Action, Request
 from pipelines.settings import JoinJob
 from tests.pipelines.join.jvm import JvmEngine
+from tests.pipelines.join.pool import python_join
 
 FOREVER_MS = 1 << 60
 NOW_MS = 1_764_000_000_000
@@ -43,7 +44,7 @@ class Engine(Protocol):
     def on_timer(self, state: states.State | None, timestamp_ms: int, now_ms: int) -> Step: ...
 
 
-ENGINES: dict[str, Callable[[JoinJob], Engine]] = {"python": JoinLogic, "jvm": JvmEngine}
+ENGINES: dict[str, Callable[[JoinJob], Engine]] = {"python": python_join, "jvm": JvmEngine}
 """By name: every test of the rules runs on each."""
 
 

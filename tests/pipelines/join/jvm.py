@@ -14,9 +14,10 @@ from pipelines.join import state as states
 from pipelines.join.expressions import ExpressionError
 from pipelines.join.intake import Arrival
 from pipelines.join.letters import Letter, Letters
-from pipelines.join.logic import DeadLetter, JoinLogic, Ready, Step
+from pipelines.join.logic import DeadLetter, Ready, Step
 from pipelines.records import Action, Request
 from pipelines.settings import JoinJob
+from tests.pipelines.join.pool import python_join
 
 FOREVER_MS = 1 << 60
 
@@ -80,7 +81,7 @@ class JvmEngine:
     def __init__(self, job: JoinJob) -> None:
         settings = job.model_dump_json(by_alias=True)
         try:
-            self._python = JoinLogic(job)
+            self._python = python_join(job)
         except ExpressionError:
             assert "IllegalArgument" in harness().ask("job", settings=settings)["failure"]
             raise

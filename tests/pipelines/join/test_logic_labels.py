@@ -300,6 +300,7 @@ def test_the_example_of_the_documentation_is_what_the_join_makes_of_it(make_clus
         *("click", "like", "the window of `purchase` closes", "purchase"),
     ]
     cluster = make_cluster(0.5, labels)
+    # Which the sample keeps.
     cluster.send(features_event(items=[3]))
     for number, (time, because, values, was) in enumerate(rows):
         cluster.advance(seconds(time) * SECOND_MS)
