@@ -39,7 +39,7 @@ _FEATURES: Final = ("schema", "features")
 def check(job: Job) -> list[Finding]:
     """Every mistake in a job whose types are right."""
     checks = (
-        *(_names, _features, _crosses, _labels, _rules, _numbers, _tables),
+        *(_names, _features, _crosses, _labels, _rules, _tables),
         *(_optimizers, _model, _kafka, _addresses, _counts, _joiner, _archive, _schedule, _traffic),
     )
     return list(chain.from_iterable(each(job) for each in checks))
@@ -178,13 +178,6 @@ def _expression(path: KeyPath, text: str | None, kind: Literal["boolean", "numbe
         Expression(text, kind)
     except ExpressionError as error:
         yield Finding(path, f"must be a CEL expression whose result is a {kind}: {error}", uses=(path,))
-
-
-def _numbers(job: Job) -> Iterator[Finding]:
-    for name, label in job.schema_.labels.items():
-        if label.otherwise is not None and abs(label.otherwise) > MAX_LABEL:
-            message = f"must be within ±{MAX_LABEL:g}: the trainer learns nothing from labels beyond that"
-            yield Finding(("schema", "labels", name, "otherwise"), message)
 
 
 def _tables(job: Job) -> Iterator[Finding]:
