@@ -1,39 +1,31 @@
 """A broker and a Flink cluster as `freshet run` starts them, with a new TaskManager for each job."""
 
-import json
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 import psutil
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from jobs.http import ask
 from jobs.spec import Job
 from jobs.stack.addresses import resolve
 from jobs.stack.broker import create_topics
-from jobs.stack.flink import Flink, FlinkUnreachableError
+from jobs.stack.flink import Flink
 from jobs.stack.layout import RunDirectory
 from jobs.stack.part import Part, PartLostError
 from jobs.stack.plan import joiner_trouble, plan
 from jobs.stack.process import Process, stop_all
+from jobs.stack.rest import FlinkUnreachableError
 
 PATIENCE_S: Final = 180.0
 SLOTS: Final = 2
-JOB_MANAGER: Final = {"metrics.reporter.prom.filter.includes": "*:uptime"}
-TASK_MANAGER: Final = {
-    "taskmanager.numberOfTaskSlots": SLOTS,
-    "taskmanager.memory.managed.size": "1g",
-    "taskmanager.memory.process.size": "2560m",
-    # Looking twice a second at hundreds of metrics would be part of what is measured.
-    "metrics.reporter.prom.filter.includes": "*:currentOffset,currentInputWatermark",
-}
 Submission = Callable[[Flink, Job, RunDirectory], Sequence[str]]
 """The command that hands a job to a cluster."""
-_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class BenchError(Exception):
@@ -64,8 +56,10 @@ class Cluster:
         self._started: list[Process] = []
 
     def start(self) -> None:
-        self._start(self._parts["broker"])
-        self._start(self._parts["jobmanager"], JOB_MANAGER)
+        for name in ("broker", "jobmanager"):
+            self._launch(self._parts[name])
+        for name in ("broker", "jobmanager"):
+            self._await(self._parts[name])
 
     def stop(self) -> None:
         stop_all(self._started[::-1], 5.0)
@@ -97,7 +91,8 @@ class Cluster:
 
     @contextmanager
     def task_manager(self) -> Iterator[psutil.Process]:
-        process = self._start(self._parts["taskmanager-0"], TASK_MANAGER)
+        process = self._launch(self._parts["taskmanager-0"])
+        self._await(self._parts["taskmanager-0"])
         wait_for(lambda: self._get("/overview").get("slots-available") == SLOTS, "the TaskManager")
         try:
             yield psutil.Process(process.pid)
@@ -140,23 +135,17 @@ class Cluster:
 
     def begin_savepoint(self, job_id: str) -> str:
         """Has everything in the state written out, each entry once; the number to ask for it."""
-        body = {"target-directory": f"file://{self.run.flink}/savepoints", "formatType": "CANONICAL"}
+        wanted = {"target-directory": f"file://{self.run.flink}/savepoints", "formatType": "CANONICAL"}
         url = f"http://{self._flink.address}/jobs/{job_id}/savepoints"
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
-        with _OPENER.open(request, timeout=10) as answer:
-            return str(json.load(answer)["request-id"])
+        return str(orjson.loads(ask(url, 10, method="POST", body=orjson.dumps(wanted)))["request-id"])
 
     def savepoint_bytes(self, job_id: str, number: str) -> int | None:
         """The size of a savepoint; None: it is not whole yet."""
-        told = self._get(f"/jobs/{job_id}/savepoints/{number}")
-        operation = told.get("operation") or {}
-        if "failure-cause" in operation:
-            raise BenchError(f"no savepoint: {operation['failure-cause']['stack-trace'][:500]}")
-        if "location" not in operation:
+        location = self._flink.rest.savepoint(job_id, number)
+        if location is None:
             return None
-        folder = Path(operation["location"].removeprefix("file:"))
-        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        files = Path(location.removeprefix("file:")).rglob("*")
+        return sum(file.stat().st_size for file in files if file.is_file())
 
     def checkpoint_bytes(self, job_id: str) -> int:
         """What the newest checkpoint refers to: files of RocksDB as they are."""
@@ -169,17 +158,16 @@ class Cluster:
         except FlinkUnreachableError:
             return {}
 
-    def _start(self, part: Part, more: Mapping[str, object] | None = None) -> Process:
-        dynamic = [word for name, value in (more or {}).items() for word in ("-D", f"{name}={value}")]
+    def _launch(self, part: Part) -> Process:
         part.prepare()
-        process = Process([*part.command(False), *dynamic], self.run.logs / f"{part.name}.log", part.env)
-        self._started.append(process)
-        part.process = process
+        part.process = Process(part.command(False), self.run.logs / f"{part.name}.log", part.env)
+        self._started.append(part.process)
+        return part.process
 
+    def _await(self, part: Part) -> None:
         def is_ready() -> bool:
-            if process.status() is not None:
-                raise BenchError(f"{part.name} ended: {process.output().decode()[-2000:]}")
+            if part.process is not None and part.process.status() is not None:
+                raise BenchError(f"{part.name} ended: {part.process.output().decode()[-2000:]}")
             return part.is_ready(part)
 
         wait_for(is_ready, part.name)
-        return process

@@ -98,6 +98,8 @@ class Drive:
     def rates(self, first: Position, last: Position) -> dict[str, Any]:
         """What happened between two positions, by the names of the JSON."""
         took_s, events = last.at_s - first.at_s, last.events - first.events
+        if not events:
+            raise BenchError("everything was read before it could be measured: more events are needed")
         impressions = self.impressions(last) - self.impressions(first)
         return {
             "events_per_s": events / took_s,

@@ -14,7 +14,15 @@ from jobs.stack.flink import Flink
 from jobs.stack.layout import PROJECT, RunDirectory
 
 CHECKPOINT_INTERVAL_MS: Final = 5000
-JAR: Final = PROJECT / ".cache" / "bare_join" / "bare-join.jar"
+CLUSTER: Final = {
+    "taskmanager.numberOfTaskSlots": f"{SLOTS}",
+    "taskmanager.memory.managed.size": "1g",
+    "taskmanager.memory.process.size": "2560m",
+    # Looking twice a second at hundreds of metrics would be part of what is measured.
+    "metrics.reporter.prom.filter.includes": "*:currentOffset,currentInputWatermark",
+}
+POM: Final = PROJECT / "benchmarks" / "jvm" / "pom.xml"
+JAR: Final = PROJECT / ".cache" / "maven" / "bare-join" / "bare-join-0.1.0.jar"
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ def job_of(name: str, features: str, joiner: str = "python") -> Job:
                 "out_of_order_s": OUT_OF_ORDER_S,
                 "max_past_s": 365 * 86_400,
                 "checkpoint_interval_ms": CHECKPOINT_INTERVAL_MS,
+                "flink_options": CLUSTER,
             },
         }
     )
@@ -91,8 +100,7 @@ def _flink_run(flink: Flink, run: RunDirectory) -> list[str]:
 
 def build_java() -> None:
     """Compiles the Java join; only what has changed."""
-    pom = PROJECT / "benchmarks" / "jvm" / "pom.xml"
-    done = subprocess.run(["mvn", "-q", "-B", "-ntp", "-f", pom, "package"], capture_output=True, text=True)
+    done = subprocess.run(["mvn", "-q", "-B", "-ntp", "-f", POM, "package"], capture_output=True, text=True)
     if done.returncode:
         raise BenchError(f"the Java join does not build:\n{done.stdout}{done.stderr}")
 

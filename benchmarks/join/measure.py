@@ -16,6 +16,8 @@ FIRST_SHARE, LAST_SHARE = 0.3, 0.95
 """Between them a stream is measured that is too short for the times asked for."""
 EMPTY: Final = 1000
 """So few impressions that their state is as good as none."""
+MOST_PER_LEVEL: Final = 500_000
+"""Requests that are read while so many impressions wait: two to three gigabytes for all levels."""
 Rates = dict[str, Any]
 
 
@@ -99,11 +101,10 @@ class Bench:
 
     def _state(self, job_id: str, positions: Iterator[Position]) -> Rates:
         number = self._cluster.begin_savepoint(job_id)
-        waiting = []
-        for position in positions:
-            waiting.append(position.waiting)
-            if (whole_bytes := self._cluster.savepoint_bytes(job_id, number)) is not None:
-                break
+        whole_bytes, waiting = None, []
+        while whole_bytes is None:
+            waiting.append(next(positions).waiting)
+            whole_bytes = self._cluster.savepoint_bytes(job_id, number)
         mean = statistics.mean(waiting)
         if mean <= 0:
             raise BenchError("nothing waited while the savepoint was written")
@@ -122,7 +123,7 @@ class Bench:
 
     def waiting(self, engine: Engine, items: int, levels: Sequence[int]) -> Iterator[tuple[str, Rates]]:
         """Speed while so many impressions wait, one level after another in one run."""
-        requests = self._sizes.events // 8
+        requests = min(self._sizes.events, MOST_PER_LEVEL)
         phases = [Phase(requests + level // items, level) for level in (EMPTY, *levels)]
         stream = make_stream(items, phases, self._cluster.kafka.partitions)
         with (
