@@ -39,11 +39,13 @@ final class Json {
   private byte[] data = {};
   private int[] nodes = new int[64 * WIDTH];
   private int size;
+  private int depth;
 
   /** Reads a document; its nodes begin at 0. */
   Json parse(byte[] document) throws JsonException {
     data = document;
     size = 0;
+    depth = 0;
     if (nodes.length > KEPT_NODES * WIDTH) {
       nodes = new int[KEPT_NODES * WIDTH];
     }
@@ -68,8 +70,9 @@ final class Json {
     add(type, (int) (bits >>> 32), (int) bits);
   }
 
-  /** Begins a container whose bracket is at a byte. */
-  int open(int type, int start) {
+  /** Begins a container whose bracket is at a byte; {@code level}: of so many, it is the innermost. */
+  int open(int type, int start, int level) {
+    depth = Math.max(depth, level);
     return add(type, 0, start);
   }
 
@@ -79,8 +82,9 @@ final class Json {
     nodes[node * WIDTH + 3] = size;
   }
 
-  byte[] data() {
-    return data;
+  /** How many containers stand in each other at most. */
+  int depth() {
+    return depth;
   }
 
   int type(int node) {

@@ -8,7 +8,10 @@ import java.nio.charset.StandardCharsets;
  * <p>What is nested more deeply than orjson writes is refused.
  */
 final class JsonLength {
-  private static final int MAX_DEPTH = 254;
+  /** Containers in each other; written are no more. */
+  static final int MAX_DEPTH = 254;
+  /** It is at most so many times as long as what was read: {@code 1e15} is {@code 1000000000000000.0}. */
+  static final int GROWTH = 5;
 
   private JsonLength() {}
 

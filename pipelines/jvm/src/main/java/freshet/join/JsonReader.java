@@ -118,7 +118,7 @@ final class JsonReader {
     if (++depth > MAX_DEPTH) {
       throw problem(at, "depth limit exceeded");
     }
-    return json.open(type, start);
+    return json.open(type, start, depth);
   }
 
   private void close(int node, int length) {
