@@ -321,13 +321,13 @@ final class JoinLogic {
     int sampledAway = 0;
     int rest = 0;
     for (int position : request.distinct()) {
-      if (Arrays.stream(state.taken()).noneMatch(each -> each.position() == position && each.hasLeft())) {
+      if (!state.hasLeft(position)) {
         rest++;
         sampledAway += sample.isKept(position) ? 0 : 1;
       }
     }
-    boolean isSilent = labels.all().stream().allMatch(label -> label.otherwise() == null);
-    step.give(new Output.Ready(request.requestId(), examples, sampledAway, isSilent ? rest - sampledAway : 0));
+    int unlabelled = labels.isSilent() ? rest - sampledAway : 0;
+    step.give(new Output.Ready(request.requestId(), examples, sampledAway, unlabelled));
     State.Closed closed = new State.Closed(state.tsMs(), remembered(state, request));
     step.become(closed);
     step.wake(forgetMs(closed));

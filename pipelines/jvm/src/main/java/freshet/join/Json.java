@@ -39,6 +39,7 @@ final class Json {
   private byte[] data = {};
   private int[] nodes = new int[64 * WIDTH];
   private int size;
+  private int depth;
 
   /** Reads a document; its nodes begin at 0. */
   Json parse(byte[] document) throws JsonException {
@@ -47,7 +48,7 @@ final class Json {
     if (nodes.length > KEPT_NODES * WIDTH) {
       nodes = new int[KEPT_NODES * WIDTH];
     }
-    new JsonReader(this, document).read();
+    depth = new JsonReader(this, document).read();
     return this;
   }
 
@@ -77,6 +78,11 @@ final class Json {
   void close(int node, int length) {
     nodes[node * WIDTH + 1] = length;
     nodes[node * WIDTH + 3] = size;
+  }
+
+  /** How many containers stand in each other at most. */
+  int depth() {
+    return depth;
   }
 
   byte[] data() {
@@ -185,9 +191,17 @@ final class Json {
     if (type(node) == ESCAPED) {
       return Arrays.equals(utf8(node), key);
     }
-    int start = start(node);
-    int length = end(node) - start;
-    return length == key.length && Arrays.equals(data, start, start + length, key, 0, length);
+    int at = start(node);
+    if (end(node) - at != key.length) {
+      return false;
+    }
+    // Keys are short: a library's comparison costs more in checks than it saves.
+    for (byte each : key) {
+      if (data[at++] != each) {
+        return false;
+      }
+    }
+    return true;
   }
 
   /** The bytes of a string. */

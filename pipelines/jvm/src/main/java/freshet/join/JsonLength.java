@@ -8,7 +8,9 @@ import java.nio.charset.StandardCharsets;
  * <p>What is nested more deeply than orjson writes is refused.
  */
 final class JsonLength {
-  private static final int MAX_DEPTH = 254;
+  static final int MAX_DEPTH = 254;
+  /** No value is longer than so many times what it was read from: {@code 1e15} becomes {@code 1000000000000000.0}. */
+  static final long GROWTH = 8;
 
   private JsonLength() {}
 

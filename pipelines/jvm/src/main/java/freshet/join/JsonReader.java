@@ -12,6 +12,7 @@ final class JsonReader {
   private final int end;
   private int at;
   private int depth;
+  private int deepest;
 
   JsonReader(Json json, byte[] data) {
     this.json = json;
@@ -19,7 +20,8 @@ final class JsonReader {
     this.end = data.length;
   }
 
-  void read() throws JsonException {
+  /** Returns how many containers stand in each other at most. */
+  int read() throws JsonException {
     if (end == 0) {
       throw new JsonException("Input is a zero-length, empty document", 1, 1, 0);
     }
@@ -35,6 +37,7 @@ final class JsonReader {
     if (at < end) {
       throw problem(at, "unexpected content after document");
     }
+    return deepest;
   }
 
   private void value() throws JsonException {
@@ -115,8 +118,11 @@ final class JsonReader {
 
   private int open(int type) throws JsonException {
     int start = at++;
-    if (++depth > MAX_DEPTH) {
-      throw problem(at, "depth limit exceeded");
+    if (++depth > deepest) {
+      deepest = depth;
+      if (depth > MAX_DEPTH) {
+        throw problem(at, "depth limit exceeded");
+      }
     }
     return json.open(type, start);
   }

@@ -95,7 +95,11 @@ public final class Harness {
 
   private void readJson(byte[] data, ObjectNode answer) throws JsonException, MalformedEvent {
     json.parse(data);
-    answer.put("bytes", JsonLength.of(json, 0, 0));
+    long bytes = JsonLength.of(json, 0, 0);
+    if (bytes > JsonLength.GROWTH * data.length) {
+      throw new IllegalStateException("a document of " + data.length + " bytes has grown to " + bytes);
+    }
+    answer.put("bytes", bytes);
   }
 
   private static void source(Job job, JsonNode call, ObjectNode answer) throws IOException {
