@@ -155,22 +155,24 @@ final class JsonReader {
   }
 
   private void string() throws JsonException {
-    int start = ++at;
+    int start = at + 1;
     int type = Json.STRING;
-    while (at < end && data[at] != '"') {
-      if (data[at] == '\\') {
+    int place = start;
+    while (place < end && data[place] != '"') {
+      if (data[place] == '\\') {
         type = Json.ESCAPED;
-        at = new JsonEscape(data, at).check(this);
-      } else if (data[at] >= 0 && data[at] < ' ') {
-        throw problem(at, "unexpected control character in string");
+        place = new JsonEscape(data, place).check(this);
+      } else if (data[place] >= 0 && data[place] < ' ') {
+        throw problem(place, "unexpected control character in string");
       } else {
-        at++;
+        place++;
       }
     }
-    if (at == end) {
+    if (place == end) {
       throw problem(end, CUT_SHORT);
     }
-    json.add(type, start, at++);
+    json.add(type, start, place);
+    at = place + 1;
   }
 
   void add(int type, long bits) {
