@@ -13,6 +13,7 @@ import java.util.function.LongSupplier;
 final class JoinLogic {
   private static final int MAX_EARLY_ACTIONS = 256;
   private static final int MAX_EARLY_BYTES = 1 << 20;
+  private static final State.ClosedLabel[] NOTHING = {};
   private static final Comparator<State.ClosedLabel> BY_ITEM =
       Comparator.comparing((State.ClosedLabel each) -> Utf8.bytes(each.itemId()), Arrays::compareUnsigned)
           .thenComparing(State.ClosedLabel::label, Integer::compareUnsigned);
@@ -334,6 +335,9 @@ final class JoinLogic {
   }
 
   private static State.ClosedLabel[] remembered(State.Waiting state, Request request) {
+    if (state.taken().length == 0) {
+      return NOTHING;
+    }
     return Arrays.stream(state.taken())
         .filter(Taken::hasLeft)
         .map(each -> new State.ClosedLabel(request.itemIds()[each.position()], each.label()))
