@@ -185,13 +185,15 @@ def test_an_event_is_taken_by_both_or_refused_with_the_same_sentence(data, is_ac
 
 
 SECOND_MS = 1000
+MAX_PAST_MS = 7 * 86_400 * SECOND_MS
 TIMES = st.integers(NOW_MS - 700 * SECOND_MS, NOW_MS + 700 * SECOND_MS)
 
 
 def believed(ts: Any, logged_ts_ms: int, now_ms: int, *, is_heartbeat: bool) -> int | None:
-    """How far event time may follow an event, by the rules of `pipelines.topology`."""
+    """How far event time may follow an event, by the rules of `pipelines.topology`; too old ones never."""
     known_ms = min(logged_ts_ms, now_ms)
-    if type(ts) is not int or ts >= 1 << 63 or ts > known_ms + 600 * SECOND_MS:
+    is_credible = type(ts) is int and logged_ts_ms - MAX_PAST_MS <= ts <= known_ms + 600 * SECOND_MS
+    if not is_credible:
         return None
     return ts if is_heartbeat else min(ts, known_ms + 2 * SECOND_MS)
 
@@ -217,6 +219,23 @@ def test_event_time_follows_an_event_as_far_as_it_is_believed(
     if expected is None:
         with pytest.raises(MalformedEvent):
             intake.read(arrival, now_ms)
+
+
+def watermarks(*moments):
+    """What a partition says at moments of (clock, time of an event), or of (clock,) when it is asked."""
+    return harness().call("watermarks", out_of_order=10, idle=1000, moments=moments)["output"]
+
+
+def test_a_partition_that_gets_only_events_without_a_believed_time_becomes_idle():
+    garbage = [(at, None) for at in range(0, 1000, 10)]
+    assert watermarks(*garbage, (999,), (999, None), (1000,), (1000, None), (1200,)) == ["idle", "idle"]
+    late = [(900,), (1899, None), (1899,), (1899, None), (1900,)]
+    assert watermarks((0, 500), *garbage[1:], *late) == [490, "idle"]
+
+
+def test_a_believed_time_makes_an_idle_partition_speak_again_even_if_it_is_no_later():
+    moments = [(0, 500), (0,), (1000,), (1001, 400), (1001,), (2000,), (2001,)]
+    assert watermarks(*moments) == [490, "idle", 490, "idle"]
 
 
 @pytest.mark.parametrize(

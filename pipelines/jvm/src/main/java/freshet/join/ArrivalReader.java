@@ -18,8 +18,9 @@ final class ArrivalReader implements KafkaRecordDeserializationSchema<KeyedArriv
 
   ArrivalReader(boolean isAction, Settings settings) {
     this.isAction = isAction;
-    maxEventBytes = settings.joiner().maxEventBytes();
-    time = new BelievedTime(settings.joiner().outOfOrderMs(), settings.joiner().maxFutureMs());
+    Settings.Joiner joiner = settings.joiner();
+    maxEventBytes = joiner.maxEventBytes();
+    time = new BelievedTime(joiner.outOfOrderMs(), joiner.maxPastMs(), joiner.maxFutureMs());
   }
 
   @Override

@@ -34,15 +34,18 @@ final class EntryWriter {
   }
 
   void putFloat(EntryName name, float number) {
-    values.clear();
-    values.putFloat(number);
-    putPacked(name, FLOAT_LIST);
+    putHead(name, FLOAT_LIST, 2 + Float.BYTES);
+    buffer.put(VALUES);
+    buffer.put(Float.BYTES);
+    buffer.putFloat(number);
   }
 
   void putInteger(EntryName name, long number) {
-    values.clear();
-    values.putVarint(number);
-    putPacked(name, INT64_LIST);
+    int bytes = Buffer.varintBytes(number);
+    putHead(name, INT64_LIST, 2 + bytes);
+    buffer.put(VALUES);
+    buffer.put(bytes);
+    buffer.putVarint(number);
   }
 
   void putText(EntryName name, String text) {
@@ -63,23 +66,36 @@ final class EntryWriter {
     if (!Features.isOf(source, json, node)) {
       return false;
     }
-    if (source.isMany() && json.length(node) == 0) {
-      return true;
+    if (!source.isMany()) {
+      putOne(name, source.type(), json, node);
+    } else if (json.length(node) > 0) {
+      putMany(name, source.type(), json, node);
     }
-    values.clear();
-    if (source.isMany()) {
-      for (int each = node + 1; each < json.next(node); each = json.next(each)) {
-        putValue(source.type(), json, each);
+    return true;
+  }
+
+  private void putOne(EntryName name, Settings.Type type, Json json, int node) {
+    switch (type) {
+      case INT -> putInteger(name, json.bits(node));
+      case FLOAT -> putFloat(name, (float) json.number(node));
+      case STRING -> {
+        values.clear();
+        putText(json.utf8(node));
+        putEntry(name, BYTES_LIST);
       }
-    } else {
-      putValue(source.type(), json, node);
     }
-    switch (source.type()) {
+  }
+
+  private void putMany(EntryName name, Settings.Type type, Json json, int list) {
+    values.clear();
+    for (int node = list + 1; node < json.next(list); node = json.next(node)) {
+      putValue(type, json, node);
+    }
+    switch (type) {
       case INT -> putPacked(name, INT64_LIST);
       case FLOAT -> putPacked(name, FLOAT_LIST);
       case STRING -> putEntry(name, BYTES_LIST);
     }
-    return true;
   }
 
   private void putValue(Settings.Type type, Json json, int node) {

@@ -152,9 +152,7 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
     if (step.timerMs() != Step.NO_TIMER) {
       context.timerService().registerEventTimeTimer(step.timerMs());
     }
-    for (Count count : Count.values()) {
-      counters[count.ordinal()].inc(step.count(count));
-    }
+    step.countInto(counters);
     for (Output output : step.output()) {
       if (output instanceof Output.Ready ready) {
         messages.write(ready).forEach(out::collect);
@@ -163,6 +161,7 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
       }
     }
   }
+
   private void update(State state, String key) throws Exception {
     byte[] data = state == null ? null : StateCodec.encode(state);
     if (data == null) {

@@ -13,6 +13,7 @@ import java.util.function.LongSupplier;
 final class JoinLogic {
   private static final int MAX_EARLY_ACTIONS = 256;
   private static final int MAX_EARLY_BYTES = 1 << 20;
+  private static final State.ClosedLabel[] NOTHING = {};
   private static final Comparator<State.ClosedLabel> BY_ITEM =
       Comparator.comparing((State.ClosedLabel each) -> Utf8.bytes(each.itemId()), Arrays::compareUnsigned)
           .thenComparing(State.ClosedLabel::label, Integer::compareUnsigned);
@@ -321,19 +322,22 @@ final class JoinLogic {
     int sampledAway = 0;
     int rest = 0;
     for (int position : request.distinct()) {
-      if (Arrays.stream(state.taken()).noneMatch(each -> each.position() == position && each.hasLeft())) {
+      if (!state.hasLeft(position)) {
         rest++;
         sampledAway += sample.isKept(position) ? 0 : 1;
       }
     }
-    boolean isSilent = labels.all().stream().allMatch(label -> label.otherwise() == null);
-    step.give(new Output.Ready(request.requestId(), examples, sampledAway, isSilent ? rest - sampledAway : 0));
+    int unlabelled = labels.isSilent() ? rest - sampledAway : 0;
+    step.give(new Output.Ready(request.requestId(), examples, sampledAway, unlabelled));
     State.Closed closed = new State.Closed(state.tsMs(), remembered(state, request));
     step.become(closed);
     step.wake(forgetMs(closed));
   }
 
   private static State.ClosedLabel[] remembered(State.Waiting state, Request request) {
+    if (state.taken().length == 0) {
+      return NOTHING;
+    }
     return Arrays.stream(state.taken())
         .filter(Taken::hasLeft)
         .map(each -> new State.ClosedLabel(request.itemIds()[each.position()], each.label()))

@@ -49,7 +49,7 @@ final class Json {
     if (nodes.length > KEPT_NODES * WIDTH) {
       nodes = new int[KEPT_NODES * WIDTH];
     }
-    new JsonReader(this, document).read();
+    depth = new JsonReader(this, document).read();
     return this;
   }
 
@@ -85,6 +85,10 @@ final class Json {
   /** How many containers stand in each other at most. */
   int depth() {
     return depth;
+  }
+
+  byte[] data() {
+    return data;
   }
 
   int type(int node) {
@@ -189,9 +193,17 @@ final class Json {
     if (type(node) == ESCAPED) {
       return Arrays.equals(utf8(node), key);
     }
-    int start = start(node);
-    int length = end(node) - start;
-    return length == key.length && Arrays.equals(data, start, start + length, key, 0, length);
+    int at = start(node);
+    if (end(node) - at != key.length) {
+      return false;
+    }
+    // Keys are short: a library's comparison costs more in checks than it saves.
+    for (byte each : key) {
+      if (data[at++] != each) {
+        return false;
+      }
+    }
+    return true;
   }
 
   /** The bytes of a string. */

@@ -8,10 +8,9 @@ import java.nio.charset.StandardCharsets;
  * <p>What is nested more deeply than orjson writes is refused.
  */
 final class JsonLength {
-  /** Containers in each other; written are no more. */
   static final int MAX_DEPTH = 254;
-  /** It is at most so many times as long as what was read: {@code 1e15} is {@code 1000000000000000.0}. */
-  static final int GROWTH = 5;
+  /** No value is longer than so many times what it was read from: {@code 1e15} becomes {@code 1000000000000000.0}. */
+  static final long GROWTH = 8;
 
   private JsonLength() {}
 

@@ -107,11 +107,17 @@ final class JsonNumber {
   }
 
   private void readDigits() {
-    for (; isDigit(); at++) {
-      if (++digits <= SAFE_DIGITS) {
-        mantissa = mantissa * 10 + data[at] - '0';
+    int first = at;
+    int place = first;
+    long number = mantissa;
+    for (; place < data.length && data[place] >= '0' && data[place] <= '9'; place++) {
+      if (digits + place - first < SAFE_DIGITS) {
+        number = number * 10 + data[place] - '0';
       }
     }
+    digits += place - first;
+    mantissa = number;
+    at = place;
   }
 
   private boolean isDigit() {

@@ -12,6 +12,7 @@ final class JsonReader {
   private final int end;
   private int at;
   private int depth;
+  private int deepest;
 
   JsonReader(Json json, byte[] data) {
     this.json = json;
@@ -19,7 +20,8 @@ final class JsonReader {
     this.end = data.length;
   }
 
-  void read() throws JsonException {
+  /** Returns how many containers stand in each other at most. */
+  int read() throws JsonException {
     if (end == 0) {
       throw new JsonException("Input is a zero-length, empty document", 1, 1, 0);
     }
@@ -35,6 +37,7 @@ final class JsonReader {
     if (at < end) {
       throw problem(at, "unexpected content after document");
     }
+    return deepest;
   }
 
   private void value() throws JsonException {
@@ -115,8 +118,11 @@ final class JsonReader {
 
   private int open(int type) throws JsonException {
     int start = at++;
-    if (++depth > MAX_DEPTH) {
-      throw problem(at, "depth limit exceeded");
+    if (++depth > deepest) {
+      deepest = depth;
+      if (depth > MAX_DEPTH) {
+        throw problem(at, "depth limit exceeded");
+      }
     }
     return json.open(type, start, depth);
   }
@@ -149,22 +155,24 @@ final class JsonReader {
   }
 
   private void string() throws JsonException {
-    int start = ++at;
+    int start = at + 1;
     int type = Json.STRING;
-    while (at < end && data[at] != '"') {
-      if (data[at] == '\\') {
+    int place = start;
+    while (place < end && data[place] != '"') {
+      if (data[place] == '\\') {
         type = Json.ESCAPED;
-        at = new JsonEscape(data, at).check(this);
-      } else if (data[at] >= 0 && data[at] < ' ') {
-        throw problem(at, "unexpected control character in string");
+        place = new JsonEscape(data, place).check(this);
+      } else if (data[place] >= 0 && data[place] < ' ') {
+        throw problem(place, "unexpected control character in string");
       } else {
-        at++;
+        place++;
       }
     }
-    if (at == end) {
+    if (place == end) {
       throw problem(end, CUT_SHORT);
     }
-    json.add(type, start, at++);
+    json.add(type, start, place);
+    at = place + 1;
   }
 
   void add(int type, long bits) {

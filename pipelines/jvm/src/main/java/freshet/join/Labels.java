@@ -4,6 +4,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import java.util.stream.LongStream;
 
 /** All labels of a job, and the moments since a request at which one of them ends. */
@@ -13,6 +14,8 @@ final class Labels {
 
   private final List<Label> all;
   private final long[] momentsMs;
+  private final Map<Long, List<Label>> byWindowMs;
+  private final boolean isSilent;
   private final Map<String, Using> byAction = new HashMap<>();
 
   Labels(List<Label> all) {
@@ -20,6 +23,8 @@ final class Labels {
     momentsMs =
         all.stream().flatMapToLong(each -> LongStream.of(each.windowMs(), each.reachMs())).sorted()
             .distinct().toArray();
+    byWindowMs = all.stream().collect(Collectors.groupingBy(Label::windowMs));
+    isSilent = all.stream().allMatch(each -> each.otherwise() == null);
     all.stream().flatMap(each -> each.actions().stream()).distinct().forEach(each -> byAction.put(each, using(each)));
   }
 
@@ -37,6 +42,11 @@ final class Labels {
     return byAction.get(action);
   }
 
+  /** Whether nothing is taught of items without an action. */
+  boolean isSilent() {
+    return isSilent;
+  }
+
   long longestMs() {
     return momentsMs[momentsMs.length - 1];
   }
@@ -45,17 +55,30 @@ final class Labels {
   long[] moments(State.Waiting state, long throughMs) {
     long sinceMs = state.closedThroughMs() - state.tsMs();
     long untilMs = throughMs - state.tsMs();
-    return Arrays.stream(momentsMs).filter(moment -> sinceMs < moment && moment <= untilMs).toArray();
+    int first = 0;
+    while (first < momentsMs.length && momentsMs[first] <= sinceMs) {
+      first++;
+    }
+    int end = first;
+    while (end < momentsMs.length && momentsMs[end] <= untilMs) {
+      end++;
+    }
+    return Arrays.copyOfRange(momentsMs, first, end);
   }
 
   /** The labels whose window ends at a moment. */
   List<Label> closingAt(long momentMs) {
-    return all.stream().filter(each -> each.windowMs() == momentMs).toList();
+    return byWindowMs.getOrDefault(momentMs, List.of());
   }
 
   /** The event time of the next moment of a request that has one left. */
   long nextMs(State.Waiting state) {
     long sinceMs = state.closedThroughMs() - state.tsMs();
-    return state.tsMs() + Arrays.stream(momentsMs).filter(moment -> moment > sinceMs).findFirst().orElseThrow();
+    for (long momentMs : momentsMs) {
+      if (momentMs > sinceMs) {
+        return state.tsMs() + momentMs;
+      }
+    }
+    throw new IllegalStateException("every label has ended");
   }
 }

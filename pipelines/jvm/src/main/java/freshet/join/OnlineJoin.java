@@ -1,6 +1,5 @@
 package freshet.join;
 
-import java.time.Duration;
 import java.util.Properties;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
@@ -66,9 +65,10 @@ public final class OnlineJoin {
 
   private WatermarkStrategy<KeyedArrival> watermarks() {
     long outOfOrderMs = settings.joiner().outOfOrderMs();
-    return WatermarkStrategy.<KeyedArrival>forGenerator(context -> new Watermarks(outOfOrderMs))
-        .withTimestampAssigner((event, recordTsMs) -> event.eventTimeMs())
-        .withIdleness(Duration.ofMillis(Math.max(1, settings.joiner().idleMs())));
+    long idleMs = settings.joiner().idleMs();
+    return WatermarkStrategy.<KeyedArrival>forGenerator(
+            context -> new Watermarks(outOfOrderMs, idleMs, context.getInputActivityClock()))
+        .withTimestampAssigner((event, recordTsMs) -> event.eventTimeMs());
   }
 
   private void write(DataStream<Message> messages, String name, String topic) {

@@ -1,8 +1,8 @@
 package freshet.join;
 
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.Set;
-import java.util.stream.IntStream;
 
 /**
  * One event of {@code features}, over the nodes of its document: it holds until another is read. Without items it is a
@@ -31,6 +31,13 @@ record Request(Json json, String requestId, EventTime ts, int user, int context,
   /** The positions of all items; of those with the same id, of the first. */
   int[] distinct() {
     Set<String> seen = new HashSet<>();
-    return IntStream.range(0, itemIds.length).filter(position -> seen.add(itemIds[position])).toArray();
+    int[] positions = new int[itemIds.length];
+    int count = 0;
+    for (int position = 0; position < itemIds.length; position++) {
+      if (seen.add(itemIds[position])) {
+        positions[count++] = position;
+      }
+    }
+    return Arrays.copyOf(positions, count);
   }
 }

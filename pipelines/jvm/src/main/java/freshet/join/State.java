@@ -33,6 +33,16 @@ sealed interface State {
       return null;
     }
 
+    /** Whether any label of an item has left as an example of an action. */
+    boolean hasLeft(int position) {
+      for (Taken each : taken) {
+        if (each.position() == position && each.hasLeft()) {
+          return true;
+        }
+      }
+      return false;
+    }
+
     Waiting closedThrough(long throughMs) {
       return new Waiting(tsMs, throughMs, value, taken);
     }

@@ -2,13 +2,15 @@ package freshet.join;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.apache.flink.metrics.Counter;
 
 /** What one event or timer leads to: the state from now on, a further timer, messages, counts. */
 final class Step {
   static final long NO_TIMER = Long.MIN_VALUE;
+  private static final int COUNTS = Count.values().length;
 
   private final List<Output> output = new ArrayList<>(1);
-  private final int[] counts = new int[Count.values().length];
+  private final int[] counts = new int[COUNTS];
   private State state;
   private long timerMs = NO_TIMER;
 
@@ -43,6 +45,15 @@ final class Step {
 
   void add(Count count, int number) {
     counts[count.ordinal()] += number;
+  }
+
+  /** Adds to the counters of all counts, in their order. */
+  void countInto(Counter[] counters) {
+    for (int count = 0; count < counts.length; count++) {
+      if (counts[count] != 0) {
+        counters[count].inc(counts[count]);
+      }
+    }
   }
 
   /** Sends what became ready, if anything did. */

@@ -1,9 +1,15 @@
 package freshet.join;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 
 /** UTF-8 as bytes. */
 final class Utf8 {
+  private static final VarHandle WORD = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+  private static final long NOT_ASCII = 0x8080_8080_8080_8080L;
+
   private Utf8() {}
 
   static byte[] bytes(String text) {
@@ -18,6 +24,10 @@ final class Utf8 {
   static boolean isValid(byte[] data) {
     int at = 0;
     while (at < data.length) {
+      if (at + Long.BYTES <= data.length && ((long) WORD.get(data, at) & NOT_ASCII) == 0) {
+        at += Long.BYTES;
+        continue;
+      }
       int first = data[at];
       if (first >= 0) {
         at++;

@@ -5,13 +5,17 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import org.apache.flink.api.common.eventtime.Watermark;
+import org.apache.flink.api.common.eventtime.WatermarkOutput;
 import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ArrayNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ObjectNode;
+import org.apache.flink.util.clock.ManualClock;
 
 /**
  * Drives the parts of the engine for the tests in Python ({@code tests/pipelines/join/jvm.py}): a call is a line of JSON, and
@@ -62,6 +66,7 @@ public final class Harness {
         case "job" -> answer.put("job", addJob(call.get("settings").asText()));
         case "json" -> readJson(call.get("data").binaryValue(), answer);
         case "state" -> answer.put("state", StateCodec.encode(StateCodec.decode(call.get("data").binaryValue())));
+        case "watermarks" -> watermarks(call, answer.putArray("output"));
         case "source" -> source(job(call), call, answer);
         case "event" -> event(job(call), call, answer);
         case "letter" -> letter(job(call), call, answer);
@@ -90,13 +95,52 @@ public final class Harness {
 
   private void readJson(byte[] data, ObjectNode answer) throws JsonException, MalformedEvent {
     json.parse(data);
-    answer.put("bytes", JsonLength.of(json, 0, 0));
+    long bytes = JsonLength.of(json, 0, 0);
+    if (bytes > JsonLength.GROWTH * data.length) {
+      throw new IllegalStateException("a document of " + data.length + " bytes has grown to " + bytes);
+    }
+    answer.put("bytes", bytes);
   }
 
   private static void source(Job job, JsonNode call, ObjectNode answer) throws IOException {
     Arrival arrival = arrival(call);
     KeyedArrival read = (arrival.isAction() ? job.actions : job.features).read(arrival, call.get("now").asLong());
     answer.put("id", read.id()).put("event_time", read.eventTimeMs());
+  }
+
+  /** Each moment: what the clock shows, and the time of an event; without one, Flink asks for the watermark. */
+  private static void watermarks(JsonNode call, ArrayNode output) {
+    ManualClock clock = new ManualClock();
+    Watermarks watermarks = new Watermarks(call.get("out_of_order").asLong(), call.get("idle").asLong(), clock);
+    WatermarkOutput out = output(output);
+    for (JsonNode moment : call.get("moments")) {
+      clock.advanceTime(Duration.ofMillis(moment.get(0).asLong() - clock.relativeTimeMillis()));
+      if (moment.has(1)) {
+        long timeMs = moment.get(1).asLong(KeyedArrival.NO_TIME);
+        watermarks.onEvent(new KeyedArrival("", null, timeMs), timeMs, out);
+      } else {
+        watermarks.onPeriodicEmit(out);
+      }
+    }
+  }
+
+  private static WatermarkOutput output(ArrayNode output) {
+    return new WatermarkOutput() {
+      @Override
+      public void emitWatermark(Watermark watermark) {
+        output.add(watermark.getTimestamp());
+      }
+
+      @Override
+      public void markIdle() {
+        output.add("idle");
+      }
+
+      @Override
+      public void markActive() {
+        output.add("active");
+      }
+    };
   }
 
   private static void event(Job job, JsonNode call, ObjectNode answer) throws IOException, MalformedEvent {
