@@ -71,11 +71,11 @@ def measure(memory_bytes: int, count: int, path: Path) -> Iterator[tuple[str, fl
     yield "lookup.absent", rate(tiered.lookup, [batch + 1 for batch in cold])
     yield "step.cold", rate(step, cold)
     rate(step, zipf[: 3 * count])
-    before_rows = tiered.promoted_rows
+    before_rows = tiered.rows.promoted
     yield "step.zipf", rate(step, zipf[3 * count :])
-    yield "promoted_share.zipf", (tiered.promoted_rows - before_rows) / (count * BATCH)
+    yield "promoted_share.zipf", (tiered.rows.promoted - before_rows) / (count * BATCH)
     yield "memory_mib", tiered.memory_bytes / 2**20
-    yield "disk_mib", tiered.bytes_on_disk / 2**20
+    yield "disk_mib", tiered.rows.cold.bytes_on_disk / 2**20
     yield "rss_mib", process.memory_info().rss / 2**20
     tiered.close()
     whole = EmbeddingTable(TableSettings(dim=DIM), seed=1)

@@ -233,10 +233,9 @@ def _disk(path: KeyPath, table: TableSettings, shards: int) -> Iterator[Finding]
     if table.disk.memory_bytes < least_bytes:
         message = f"must be at least {least_bytes}: {LEAST_MEMORY_BYTES} for each of {shards} shards"
         yield Finding((*path, "disk", "memory_bytes"), message, uses=(("ps", "shards"),))
-    for name in ("admission", "expiry", "max_rows", "max_bytes"):
-        if getattr(table, name) != TableSettings.model_fields[name].default:
-            message = "is not kept by a table with a tier on disk: leave it or `disk` out"
-            yield Finding((*path, name), message, uses=((*path, "disk"),), is_key=True)
+    if table.max_bytes is not None:
+        message = "is not used: of a table with a tier on disk `disk.memory_bytes` limits the memory"
+        yield Finding((*path, "max_bytes"), message, uses=((*path, "disk"),), is_key=True)
 
 
 def _model(job: Job) -> Iterator[Finding]:

@@ -7,8 +7,8 @@
 - **Expiry**: every batch looks at the next few rows, at most 8,192, so that all are seen eight times in
   `after_s` of event time. A row stamped more than `after_s` ahead of the clock counts as updated now.
 - **Limits** hold at any time: rows go before new ones come. They are chosen from eight times as many, drawn
-  at random; from at most 16,384, or twice as many. A batch's own rows are never chosen; new ids for which
-  there is no room get no row.
+  at random; from at most 16,384, or twice as many. With a tier on disk it is a 32nd of these.
+  A batch's own rows are never chosen; new ids for which there is no room get no row.
 """
 
 import math
@@ -22,11 +22,17 @@ from ps.arrays import Bytes, Int64, Uint32
 from ps.settings import AdmissionSettings, Block, DiskSettings, TableSettings, WhenFull
 
 MAX_ROWS: Final = (1 << 32) - 2
+SLICE_ROWS: Final = 8192
+DISK_SLICE_ROWS: Final = 256
+"""Of rows on disk: to look at one takes 7 µs, to remove it as much again, in memory less than a tenth."""
+_CLOCK_ROWS: Final = 31
 _SLABS_BYTES: Final = 16 << 20
 _FIXED_BYTES: Final = 12 << 20
 _METADATA_BYTES: Final = 12
-_INDEX_BYTES: Final = 28 + 9
-"""Slots of the map at its lowest load, and the place in the sweep's order."""
+_MAP_BYTES: Final = 28
+"""Slots of the map at its lowest load."""
+ROSTER_BYTES: Final = 9
+"""The place in the sweep's order."""
 
 
 class BoundsError(ValueError):
@@ -47,6 +53,13 @@ class Policy(NamedTuple):
     after_s: float | None = None
     max_rows: int | None = None
     when_full: WhenFull = "oldest"
+
+
+class Removable(NamedTuple):
+    """What a policy would remove: ids `int64[m]`, expired ones first, and the time that judges them."""
+
+    ids: Int64
+    now_ms: int | None
 
 
 class ExpireRequest(Block):
@@ -78,6 +91,22 @@ def has_bounds(settings: TableSettings) -> bool:
     return _is_gated(settings.admission) or any(limit is not None for limit in limits)
 
 
+def without_bounds(settings: TableSettings) -> TableSettings:
+    """`settings` with none of them."""
+    names = ("admission", "expiry", "max_rows", "max_bytes")
+    return settings.model_copy(update={name: TableSettings.model_fields[name].default for name in names})
+
+
+def bounds_bytes(settings: TableSettings) -> int:
+    """What bounds take of memory beside the rows, when there are `max_rows` of them; without, at first."""
+    return _filter_bytes(settings) + ROSTER_BYTES * (settings.max_rows or 0)
+
+
+def slice_rows(settings: TableSettings) -> int:
+    """How many rows a batch looks at for expiry; for room twice as many."""
+    return DISK_SLICE_ROWS if settings.disk else SLICE_ROWS
+
+
 def share_of(settings: TableSettings, shards: int) -> TableSettings:
     """The settings of one shard's part of a table: limits divided by `shards`, those of rows rounded up."""
 
@@ -103,22 +132,24 @@ def native_config(settings: TableSettings, row_floats: int, seed: int) -> _core.
         expire_after_ms=round(1000 * (settings.expiry.after_s or 0)),
         max_rows=_most_rows(settings, row_floats),
         when_full=getattr(_core.WhenFull, settings.when_full),
+        slice_rows=slice_rows(settings),
         seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
     )
 
 
-def rows_in(max_bytes: int, row_floats: int, filter_bytes: int = 0) -> int:
-    """Rows that never take more than `max_bytes`, whatever the order in which they came and went.
+def rows_in(memory_bytes: int, row_floats: int, listed_bytes: int = 0) -> int:
+    """Rows that never take more than `memory_bytes`, whatever the order in which they came and went.
 
-    Each takes its floats, 12 bytes of metadata, at most 28 of the map and 9 of the sweep's order. Slabs that
-    are used in part take as much as the rows again, at most a slab for each of the 64 segments; small maps
-    and rounding up to huge pages take 12 MiB.
+    Each takes its floats, 12 bytes of metadata, at most 28 of the map, and `listed_bytes` elsewhere. Slabs
+    that are used in part take as much as the rows again, at most a slab for each of the 64 segments; small
+    maps and rounding up to huge pages take 12 MiB.
     """
     stored_bytes = 4 * row_floats + _METADATA_BYTES
-    room = max_bytes - filter_bytes - _FIXED_BYTES - _apart_bytes(row_floats)
+    index_bytes = _MAP_BYTES + listed_bytes
+    room = memory_bytes - _FIXED_BYTES - _apart_bytes(row_floats)
     slabs_bytes = _SLABS_BYTES // (4 * row_floats) * stored_bytes
-    few = min(room // (2 * stored_bytes + _INDEX_BYTES), slabs_bytes // stored_bytes)
-    many = (room - slabs_bytes) // (stored_bytes + _INDEX_BYTES)
+    few = min(room // (2 * stored_bytes + index_bytes), slabs_bytes // stored_bytes)
+    many = (room - slabs_bytes) // (stored_bytes + index_bytes)
     return max(few, many)
 
 
@@ -127,11 +158,17 @@ def _apart_bytes(row_floats: int) -> int:
     return max(0, _SLABS_BYTES * _METADATA_BYTES // (4 * row_floats) - _SLABS_BYTES)
 
 
-def removable(policy: Policy, ids: Int64, last_update_ms: Int64, counts: Uint32, now_ms: int | None) -> Int64:
-    """Which of the rows `ids` `int64[n]` a policy would remove: `int64[m]`, expired ones first.
+def removable(
+    policy: Policy, ids: Int64, last_update_ms: Int64, counts: Uint32, now_ms: int | None
+) -> Removable:
+    """Which of the rows `ids` `int64[n]` a policy would remove.
 
-    `now_ms` None: the clock is not known yet, and nothing has expired.
+    `now_ms` None: no clock, as in a table without bounds. Then it is the median of the 31 newest updates; of
+    fewer rows nothing has expired.
     """
+    if now_ms is None and len(ids) >= _CLOCK_ROWS:
+        newest = np.partition(last_update_ms, -_CLOCK_ROWS)[-_CLOCK_ROWS:]
+        now_ms = int(np.sort(newest)[_CLOCK_ROWS // 2])
     expired = np.zeros(len(ids), np.bool_)
     if policy.after_s is not None and now_ms is not None:
         ages_ms = now_ms - last_update_ms.astype(np.float64)
@@ -142,16 +179,16 @@ def removable(policy: Policy, ids: Int64, last_update_ms: Int64, counts: Uint32,
         excess = 0
     rank = counts[left] if policy.when_full == "least_frequent" else np.zeros(len(left), np.uint32)
     least_first = np.lexsort((last_update_ms[left], rank))
-    return np.concatenate([ids[expired], ids[left[least_first[:excess]]]])
+    return Removable(np.concatenate([ids[expired], ids[left[least_first[:excess]]]]), now_ms)
 
 
 def _most_rows(settings: TableSettings, row_floats: int) -> int:
     most = min(MAX_ROWS, settings.max_rows or MAX_ROWS)
     if settings.max_bytes is None:
         return most
-    fits = rows_in(settings.max_bytes, row_floats, _filter_bytes(settings))
+    fits = rows_in(settings.max_bytes - _filter_bytes(settings), row_floats, ROSTER_BYTES)
     if fits < 1:
-        row_bytes = 2 * (4 * row_floats + _METADATA_BYTES) + _INDEX_BYTES
+        row_bytes = 2 * (4 * row_floats + _METADATA_BYTES) + _MAP_BYTES + ROSTER_BYTES
         least = _FIXED_BYTES + _apart_bytes(row_floats) + _filter_bytes(settings) + row_bytes
         raise BoundsError(f"max_bytes: {settings.max_bytes} hold no row; at least {least} are needed")
     return min(most, fits)

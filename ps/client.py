@@ -37,7 +37,8 @@ __all__ = [
     "Tolerance",
 ]
 
-_SNAPSHOT_TIMEOUT_S: Final = 600.0
+_LOOK_AT_ALL_TIMEOUT_S: Final = 600.0
+"""Of what goes over all rows."""
 _T = TypeVar("_T")
 
 
@@ -141,7 +142,14 @@ class Shards:
 
     def snapshot(self) -> None:
         """Have every shard write a snapshot now, and wait for it."""
-        self._on_all(lambda connection: connection.act("snapshot", _SNAPSHOT_TIMEOUT_S))
+        self._on_all(lambda connection: connection.act("snapshot", _LOOK_AT_ALL_TIMEOUT_S))
+
+    def expire(self, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What each shard answers to its action `expire` with these `options` (`ps.bounds.ExpireRequest`).
+
+        Raises ShardError, also when a shard can make no sense of them.
+        """
+        return self._on_all(lambda connection: connection.act("expire", _LOOK_AT_ALL_TIMEOUT_S, options))
 
     def _check_dense(self, gradients: Mapping[str, Float32]) -> None:
         if gradients.keys() - self._dense_shapes.keys():

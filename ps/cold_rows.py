@@ -77,6 +77,14 @@ class ColdRows:
         there = np.fromiter((value is not None for value in values), np.bool_, len(ids))
         return there, self._decode(ids[there], [value for value in values if value is not None])
 
+    def contains(self, ids: Int64) -> Bools:
+        """Which of `ids` `int64[n]`, however many, there are: `bool[n]`."""
+        found = np.empty(len(ids), np.bool_)
+        for start in range(0, len(ids), _ROWS_PER_PIECE):
+            piece = slice(start, start + _ROWS_PER_PIECE)
+            found[piece], _ = self.read(ids[piece])
+        return found
+
     def write(self, rows: Items) -> None:
         """Set rows; all or none."""
         ids, values, last_update_ms, counts = rows

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -151,9 +151,12 @@ class Connection:
                 pass
         return self._retrying.copy()(lambda: self._receive(self._send(request)))
 
-    def act(self, action: str, timeout_s: float | None = None) -> dict[str, Any]:
-        """The answer to an action; tries again while the shard can't be reached."""
-        return self._retrying.copy()(self._act, action, b"", timeout_s or self._timeout_s)
+    def act(
+        self, action: str, timeout_s: float | None = None, options: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The answer to an action with `options`; tries again while the shard can't be reached."""
+        body = orjson.dumps(options) if options else b""
+        return self._retrying.copy()(self._act, action, body, timeout_s or self._timeout_s)
 
     def marks(self) -> dict[int, int]:
         """The shard's marks. From now on pushes are meant for the life that it is in."""

@@ -175,8 +175,8 @@ class _Tiers(Collector):
         gone = CounterMetricFamily("freshet_ps_demoted_rows", "Rows that went to disk.", labels=["table"])
         for name, table in self._shard.tables.items():
             if isinstance(table, TieredTable):
-                rows.add_metric([name], table.rows_on_disk)
-                files.add_metric([name], table.bytes_on_disk)
-                back.add_metric([name], table.promoted_rows)
-                gone.add_metric([name], table.demoted_rows)
+                rows.add_metric([name], table.rows.on_disk)
+                files.add_metric([name], table.rows.cold.bytes_on_disk)
+                back.add_metric([name], table.rows.promoted)
+                gone.add_metric([name], table.rows.demoted)
         yield from (rows, files, back, gone)

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ps.arrays import Float32, Int64
+import numpy as np
+
+from ps.arrays import Bools, Float32, Int64
 from ps.settings import OptimizerSettings, TableSettings
 
 MAX_GRADIENT: Final = 1e12
@@ -84,6 +86,12 @@ def is_sane(gradients: Float32) -> bool:
     # Comparisons with NaN are false; min and max need no temporary array.
     within = not gradients.size or (gradients.max() <= MAX_GRADIENT and gradients.min() >= -MAX_GRADIENT)
     return bool(within)
+
+
+def sane_rows(gradients: Float32) -> Bools:
+    """Which rows of `float32[n, dim]` are sane: `bool[n]`."""
+    sane: Bools = (np.abs(gradients) <= MAX_GRADIENT).all(axis=1)
+    return sane
 
 
 def _check_gradients(what: str, gradients: Float32) -> None:

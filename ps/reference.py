@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
-from ps.bounds import Policy, has_bounds, removable
+from ps.bounds import Policy, Removable, has_bounds, removable
 from ps.push import is_sane
 from ps.reference_bounds import Counts, ReferenceBounds, Stamp
 from ps.reference_hash import GOLDEN, MASK, mix
@@ -249,11 +249,18 @@ class ReferenceTable:
         """See `EmbeddingTable.now_ms`."""
         return self._bounds.now_ms if self._bounds else None
 
+    def expire(self) -> Iterator[int]:
+        """See `EmbeddingTable.expire`."""
+        if self._bounds:
+            self._bounds.start_pass()
+            while left := self._bounds.sweep():
+                yield left
+
     def bounds_counts(self) -> Counts:
         """See `EmbeddingTable.bounds_counts`."""
         return self._bounds.counts if self._bounds else Counts()
 
-    def would_remove(self, policy: Policy) -> Int64:
+    def would_remove(self, policy: Policy) -> Removable:
         """See `EmbeddingTable.would_remove`."""
         ids, _, times, counts = self.items()
         return removable(policy, ids, times, counts, self.now_ms)

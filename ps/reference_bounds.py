@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Final
 
+from ps.bounds import slice_rows
 from ps.reference_hash import GOLDEN, MASK, mix
 from ps.settings import TableSettings
 
 CLOCK_BATCHES: Final = 31
-SLICE_ROWS: Final = 8_192
-MOST_CANDIDATES: Final = 16_384
 _MOST_AHEAD_MS: Final = 86_400_000
 
 
@@ -93,6 +92,8 @@ class ReferenceBounds:
         self._swept_ms = 0
         self._owed = 0
         self.counts = Counts()
+        after_s = settings.expiry.after_s
+        self._expire_after_ms = None if after_s is None else round(1000 * after_s)
         admission = settings.admission
         window_ms = round(1000 * admission.window_s)
         self._sightings = Sightings(admission.min_count, window_ms) if admission.min_count > 1 else None
@@ -119,15 +120,27 @@ class ReferenceBounds:
 
     def end_batch(self) -> None:
         """Removes the rows among the next few that have expired."""
-        after_s, now_ms = self._settings.expiry.after_s, self.now_ms
-        if after_s is None or now_ms is None:
-            return
-        after_ms = round(1000 * after_s)
-        window = self._window(self._due_rows(now_ms, after_ms))
+        if self._expire_after_ms is not None and self.now_ms is not None:
+            self._owe_rows(self.now_ms, self._expire_after_ms)
+            self.sweep()
+
+    def start_pass(self) -> None:
+        """All rows are to be looked at by the next calls of `sweep`, though they are not due yet."""
+        self._hand, self._owed = 0, len(self._roster)
+
+    def sweep(self) -> int:
+        """Removes those of the next slice that have expired; how many rows are still to be looked at."""
+        after_ms, now_ms = self._expire_after_ms, self.now_ms
+        if after_ms is None or now_ms is None:
+            return 0
+        self._owed = min(self._owed, len(self._roster))
+        window = self._window(min(self._owed, slice_rows(self._settings)))
+        self._owed -= len(window)
         stamps = [self._stamp(row_id) for row_id in window]
         expired = [i for i, s in enumerate(stamps) if s is None or now_ms - s.last_update_ms > after_ms]
         self.counts.expired += self._pass(window, expired)
         self._restamp(window, now_ms, after_ms)
+        return self._owed
 
     def enroll(self, ids: Iterable[int]) -> None:
         """Ids that get a row: each at a random place of the roster."""
@@ -179,12 +192,11 @@ class ReferenceBounds:
         return min(wanted, free + self._evict(need, spared))
 
     def _evict(self, need: int, spared: set[int]) -> int:
-        window = self._window(max(64, 2 * need, min(8 * need, MOST_CANDIDATES)))
+        window = self._window(max(64, 2 * need, min(8 * need, 2 * slice_rows(self._settings))))
         evicted = self._pass(window, self._victims(window, need, spared))
         self.counts.evicted += evicted
         if self.now_ms is not None:
-            after_s = self._settings.expiry.after_s
-            self._restamp(window, self.now_ms, round(1000 * after_s) if after_s else _MOST_AHEAD_MS)
+            self._restamp(window, self.now_ms, self._expire_after_ms or _MOST_AHEAD_MS)
         return evicted
 
     def _victims(self, window: list[int], need: int, spared: set[int]) -> list[int]:
@@ -206,14 +218,21 @@ class ReferenceBounds:
         return [self._roster[(self._hand + i) % n] for i in range(min(most, n))]
 
     def _pass(self, window: list[int], dropped: list[int]) -> int:
-        """Move the hand over the window and remove the rows of those dropped; how many there were."""
+        """Move the hand over the window and remove the rows of those dropped; how many there were.
+
+        Those kept come before the hand, the last ids of the roster take the places that are left.
+        """
         removed = sum(self._remove(window[i]) for i in dropped)
         self._strays -= len(dropped) - removed
-        n = len(self._roster)
-        for place in sorted(((self._hand + i) % n for i in dropped), reverse=True):
+        gone = set(dropped)
+        kept = [row_id for i, row_id in enumerate(window) if i not in gone]
+        places = [(self._hand + i) % len(self._roster) for i in range(len(window))]
+        for place, row_id in zip(places, kept, strict=False):
+            self._roster[place] = row_id
+        for place in sorted(places[len(kept) :], reverse=True):
             self._roster[place] = self._roster[-1]
             self._roster.pop()
-        self._hand = (self._hand + len(window)) % len(self._roster) if self._roster else 0
+        self._hand = (self._hand + len(kept)) % len(self._roster) if self._roster else 0
         return removed
 
     def _restamp(self, window: list[int], now_ms: int, ahead_ms: int) -> None:
@@ -222,7 +241,7 @@ class ReferenceBounds:
             if stamp is not None and stamp.last_update_ms - now_ms > ahead_ms:
                 stamp.last_update_ms = now_ms
 
-    def _due_rows(self, now_ms: int, after_ms: int) -> int:
+    def _owe_rows(self, now_ms: int, after_ms: int) -> None:
         if now_ms < self._swept_ms or self._batches == CLOCK_BATCHES:
             self._swept_ms = now_ms
         passes = min(1.0, 8 * (float(now_ms - self._swept_ms) / float(after_ms)))
@@ -230,6 +249,3 @@ class ReferenceBounds:
         if due > 0:
             self._swept_ms = now_ms
         self._owed = min(len(self._roster), self._owed + due)
-        rows = min(self._owed, SLICE_ROWS)
-        self._owed -= rows
-        return rows

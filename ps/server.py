@@ -189,11 +189,11 @@ class ShardProcess:
     def _fate(self, name: str, policy: Policy) -> dict[str, Any]:
         """What `policy` would remove from a table now."""
         table = self._shard.table(name)
-        ids = table.would_remove(policy)
+        ids, now_ms = table.would_remove(policy)
         return {
             **policy._asdict(),
             "rows": len(table),
-            "now_ms": table.now_ms,
+            "now_ms": now_ms,
             "would_remove": len(ids),
             "ids": ids[:_SHOWN_IDS].tolist(),
         }

@@ -183,7 +183,7 @@ class TableSettings(Block):
     expiry: ExpirySettings = ExpirySettings()
     max_rows: int | None = Field(default=None, ge=1)
     max_bytes: int | None = Field(default=None, ge=1)
-    """Of memory, the list of what changed since the last publication not counted."""
+    """Of memory, the list of what changed since the last publication not counted; not beside `disk`."""
     when_full: WhenFull = "oldest"
     """What makes room: the rows with the oldest update, those with the fewest updates, or nothing."""
     disk: DiskSettings | None = None

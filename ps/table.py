@@ -12,7 +12,7 @@ import numpy as np
 
 from ps import _core
 from ps.arrays import Bools, Float32, Int32, Int64, Uint32, check_array
-from ps.bounds import BoundsState, Policy, has_bounds, native_config, removable
+from ps.bounds import BoundsState, Policy, Removable, has_bounds, native_config, removable
 from ps.optimizer import constants, native_kind
 from ps.schedules import check_schedule, learning_rate
 from ps.settings import RowFormat, TableSettings
@@ -209,6 +209,16 @@ class EmbeddingTable:
         """Remove rows of `ids`; how many there were. They count as touched only if they did before."""
         return self._core.take_out(ids)
 
+    def stamps(self, ids: Int64) -> tuple[Int64, Uint32, Bools]:
+        """Update times `int64[n]` and counts `uint32[n]` of `ids`, 0 of those without a row; who has one."""
+        _check_ids(ids)
+        return self._core.stamps(ids)
+
+    def restamp(self, ids: Int64, ts_ms: int) -> None:
+        """Make `ts_ms` the update time of those of `ids` that have a row; they do not count as touched."""
+        _check_ids(ids)
+        self._core.restamp(ids, ts_ms)
+
     def mark(self) -> int:
         """A mark at this moment, for `touched_since`; ValueError when there are two already."""
         return self._core.mark()
@@ -249,8 +259,8 @@ class EmbeddingTable:
         """
         return self._core.restore_bounds(*state)
 
-    def would_remove(self, policy: Policy) -> Int64:
-        """Ids whose rows `policy` would remove now, `int64[m]`: a look at all rows, while others change."""
+    def would_remove(self, policy: Policy) -> Removable:
+        """The rows that `policy` would remove now: a look at all, while others change."""
         return removable(policy, *self._core.ages(), self.now_ms)
 
     def clone(self) -> "EmbeddingTable":

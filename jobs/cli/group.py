@@ -11,6 +11,7 @@ COMMANDS: Final = {
     "schema": ("jobs.cli.files", "Print the JSON Schema of job files."),
     "status": ("jobs.cli.runs", "How a run, or a submitted joiner, is doing."),
     "stop": ("jobs.cli.runs", "Stop a run, or a submitted joiner, with a savepoint."),
+    "expire": ("jobs.cli.expire", "Show which rows a run's tables would lose, or remove them."),
     "doctor": ("jobs.cli.doctor", "Check that this machine has what a run needs."),
     "submit": ("jobs.cli.submit", "Submit the joiner to a Flink cluster of your own."),
     "k8s": ("jobs.cli.k8s", "Print the joiner as a manifest for Kubernetes."),

@@ -1,6 +1,7 @@
 // The module ps._core. No logic: arrays in, arrays out, the GIL released. ps/table.py checks the arguments.
+#include "bindings.h"
+
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -19,42 +20,11 @@ using namespace nb::literals;
 namespace freshet {
 namespace {
 
-using Ids = nb::ndarray<const int64_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Counts = nb::ndarray<const uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Rows = nb::ndarray<const float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using RowsOut = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using CountsOut = nb::ndarray<uint32_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Floats = nb::ndarray<float, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using ConstFloats = nb::ndarray<const float, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Bytes = nb::ndarray<const uint8_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using BoolsOut = nb::ndarray<bool, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-template <class T>
-using Vector = nb::ndarray<T, nb::numpy, nb::ndim<1>, nb::c_contig>;
-template <class T>
-using Matrix = nb::ndarray<T, nb::numpy, nb::ndim<2>, nb::c_contig>;
-
-// Hands the memory of a vector to NumPy.
-template <class Array, class T>
-Array into_array(std::vector<T>&& values, std::initializer_list<size_t> shape) {
-  auto owned = std::make_unique<std::vector<T>>(std::move(values));
-  T* data = owned->data();
-  nb::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return Array(data, shape, owner);
-}
-
 TableConfig config(size_t dim, RowFormat format, InitializerKind initializer, float scale,
                    OptimizerKind optimizer, const OptimizerConstants& constants, uint64_t seed,
                    uint64_t placement_seed, size_t initial_capacity_rows, size_t threads, bool portable) {
   return {dim,  format,         initializer,           scale,   optimizer, constants,
           seed, placement_seed, initial_capacity_rows, threads, portable};
-}
-
-// What `work` returns, made without the GIL.
-template <class Work>
-auto released(Work work) {
-  nb::gil_scoped_release release;
-  return work();
 }
 
 using UniqueArrays = std::tuple<Vector<int64_t>, Vector<int32_t>>;
@@ -99,65 +69,23 @@ std::tuple<Vector<int64_t>, Vector<int64_t>, Vector<uint32_t>> ages(const Table&
           into_array<Vector<uint32_t>>(std::move(all.counts), {n})};
 }
 
-std::tuple<Vector<int64_t>, Vector<int64_t>, Vector<uint8_t>> bounds_state(const Table& table) {
-  BoundsState state = released([&] { return table.bounds_state(); });
-  const size_t numbers = state.numbers.size(), roster = state.roster.size(), filter = state.filter.size();
-  return {into_array<Vector<int64_t>>(std::move(state.numbers), {numbers}),
-          into_array<Vector<int64_t>>(std::move(state.roster), {roster}),
-          into_array<Vector<uint8_t>>(std::move(state.filter), {filter})};
-}
-
-bool restore_bounds(Table& table, const Ids& numbers, const Ids& roster, const Bytes& filter) {
-  const BoundsState state{{numbers.data(), numbers.data() + numbers.size()},
-                          {roster.data(), roster.data() + roster.size()},
-                          {filter.data(), filter.data() + filter.size()}};
-  return table.restore_bounds(state);
-}
-
-// For what one class tells of the bounds of a table.
-void bind_bounds(nb::module_& m) {
-  const auto release = nb::call_guard<nb::gil_scoped_release>();
-  nb::enum_<WhenFull>(m, "WhenFull")
-      .value("oldest", WhenFull::kOldest)
-      .value("least_frequent", WhenFull::kLeastFrequent)
-      .value("refuse", WhenFull::kRefuse);
-  nb::class_<BoundsConfig>(m, "BoundsConfig")
-      .def(
-          "__init__",
-          [](BoundsConfig* self, uint32_t min_count, int64_t window_ms, size_t tracked_ids,
-             double probability, int64_t expire_after_ms, size_t max_rows, WhenFull when_full,
-             uint64_t seed) {
-            new (self) BoundsConfig{min_count,       window_ms, tracked_ids, probability,
-                                    expire_after_ms, max_rows,  when_full,   seed};
-          },
-          nb::kw_only(), "min_count"_a, "window_ms"_a, "tracked_ids"_a, "probability"_a, "expire_after_ms"_a,
-          "max_rows"_a, "when_full"_a, "seed"_a);
-  nb::class_<BoundsCounts>(m, "BoundsCounts")
-      .def_ro("admitted", &BoundsCounts::admitted)
-      .def_ro("refused", &BoundsCounts::refused)
-      .def_ro("full", &BoundsCounts::full)
-      .def_ro("expired", &BoundsCounts::expired)
-      .def_ro("evicted", &BoundsCounts::evicted)
-      .def_ro("overflows", &BoundsCounts::overflows);
-  nb::class_<AdmissionFilter>(m, "AdmissionFilter")
-      .def(nb::init<uint32_t, int64_t, size_t, uint64_t>(), "min_count"_a, "window_ms"_a, "tracked_ids"_a,
-           "seed"_a)
-      .def("advance_to", &AdmissionFilter::advance_to, "now_ms"_a)
-      .def(
-          "sight",
-          [](AdmissionFilter& f, const Ids& ids, const BoolsOut& out) {
-            for (size_t i = 0; i < ids.size(); ++i) out.data()[i] = f.sight(ids.data()[i]);
-          },
-          "ids"_a.noconvert(), "out"_a.noconvert(), release)
-      .def(
-          "count",
-          [](const AdmissionFilter& f, const Ids& ids, const CountsOut& out) {
-            for (size_t i = 0; i < ids.size(); ++i) out.data()[i] = f.count(ids.data()[i]);
-          },
-          "ids"_a.noconvert(), "out"_a.noconvert(), release)
-      .def_prop_ro("false_share", &AdmissionFilter::false_share)
-      .def_prop_ro("bytes", &AdmissionFilter::bytes)
-      .def_prop_ro("overflows", &AdmissionFilter::overflows);
+// Times, counts, and which of `ids` have a row.
+std::tuple<Vector<int64_t>, Vector<uint32_t>, Vector<bool>> stamps(const Table& table, const Ids& ids) {
+  const size_t n = ids.size();
+  std::vector<Stamp> stamps(n);
+  released([&] { table.stamps(ids.data(), n, stamps.data()); });
+  std::vector<int64_t> times(n);
+  std::vector<uint32_t> counts(n);
+  auto present = std::make_unique<bool[]>(n);
+  for (size_t i = 0; i < n; ++i) {
+    times[i] = stamps[i].last_update_ms;
+    counts[i] = stamps[i].count;
+    present[i] = stamps[i].present;
+  }
+  bool* data = present.get();
+  nb::capsule owner(present.release(), [](void* p) noexcept { delete[] static_cast<bool*>(p); });
+  return {into_array<Vector<int64_t>>(std::move(times), {n}),
+          into_array<Vector<uint32_t>>(std::move(counts), {n}), Vector<bool>(data, {n}, owner)};
 }
 
 void initialize_state(const Optimizer& optimizer, const Floats& state) {
@@ -293,6 +221,11 @@ NB_MODULE(_core, m) {
       .def(
           "take_out", [](Table& t, const Ids& ids) { return t.take_out(ids.data(), ids.size()); },
           "ids"_a.noconvert(), release)
+      .def("stamps", &stamps, "ids"_a.noconvert())
+      .def(
+          "restamp",
+          [](Table& t, const Ids& ids, int64_t ts_ms) { t.restamp(ids.data(), ids.size(), ts_ms); },
+          "ids"_a.noconvert(), "ts_ms"_a, release)
       .def(
           "contains",
           [](const Table& t, const Ids& ids, const BoolsOut& out) {
@@ -316,9 +249,14 @@ NB_MODULE(_core, m) {
       .def("start_pass", &Table::start_pass, release)
       .def("sweep", &Table::sweep, release)
       .def("bounds_counts", &Table::bounds_counts, release)
-      .def("bounds_state", &bounds_state)
-      .def("restore_bounds", &restore_bounds, "numbers"_a.noconvert(), "roster"_a.noconvert(),
-           "filter"_a.noconvert())
+      .def("bounds_state",
+           [](const Table& t) { return into_arrays(released([&] { return t.bounds_state(); })); })
+      .def(
+          "restore_bounds",
+          [](Table& t, const Ids& numbers, const Ids& roster, const Bytes& filter) {
+            return t.restore_bounds(from_arrays(numbers, roster, filter));
+          },
+          "numbers"_a.noconvert(), "roster"_a.noconvert(), "filter"_a.noconvert())
       .def("ages", &ages)
       .def("__len__", &Table::size, release)
       .def_prop_ro("now_ms", &Table::now_ms, release)

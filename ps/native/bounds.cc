@@ -6,7 +6,6 @@
 #include <tuple>
 
 #include "hash.h"
-#include "table.h"
 
 namespace freshet {
 namespace {
@@ -32,7 +31,7 @@ std::unique_ptr<AdmissionFilter> make_filter(const BoundsConfig& config) {
 }
 
 // Distinct ids of `roster` that have a row.
-size_t rows_listed(const Table& table, std::vector<int64_t> roster) {
+size_t rows_listed(const BoundedRows& table, std::vector<int64_t> roster) {
   const std::unique_ptr<bool[]> present(new bool[roster.size()]);
   table.contains(roster.data(), roster.size(), present.get());
   size_t kept = 0;
@@ -49,7 +48,7 @@ size_t rows_listed(const Table& table, std::vector<int64_t> roster) {
 // Which ids of a batch have a row.
 class Bounds::Presence {
  public:
-  Presence(const Table& table, const int64_t* ids, size_t n) : ids_(ids), n_(n), present_(new bool[n]) {
+  Presence(const BoundedRows& table, const int64_t* ids, size_t n) : ids_(ids), n_(n), present_(new bool[n]) {
     table.contains(ids, n, present_.get());
   }
   // Positions without those marked in `skip`.
@@ -87,7 +86,8 @@ Bounds::Bounds(const Bounds& other)
       owed_rows_(other.owed_rows_),
       strays_(other.strays_) {}
 
-void Bounds::begin_batch(Table& table, const int64_t* ids, size_t n, int64_t ts_ms, std::vector<bool>& skip) {
+void Bounds::begin_batch(BoundedRows& table, const int64_t* ids, size_t n, int64_t ts_ms,
+                         std::vector<bool>& skip) {
   clock_.note(ts_ms);
   ++batches_;
   const std::optional<int64_t> now_ms = clock_.now_ms();
@@ -109,18 +109,18 @@ void Bounds::begin_batch(Table& table, const int64_t* ids, size_t n, int64_t ts_
   counts_.full += fresh.size() - taken;
 }
 
-void Bounds::end_batch(Table& table) {
+void Bounds::end_batch(BoundedRows& table) {
   const std::optional<int64_t> now_ms = clock_.now_ms();
   if (config_.expire_after_ms == 0 || !now_ms) return;
   owe_rows(*now_ms);
   sweep(table);
 }
 
-size_t Bounds::sweep(Table& table) {
+size_t Bounds::sweep(BoundedRows& table) {
   const std::optional<int64_t> now_ms = clock_.now_ms();
   if (config_.expire_after_ms == 0 || !now_ms) return 0;
   owed_rows_ = std::min(owed_rows_, roster_.size());
-  const Window window = look(table, std::min(owed_rows_, kSliceRows));
+  const Window window = look(table, std::min(owed_rows_, config_.slice_rows));
   owed_rows_ -= window.ids.size();
   std::vector<size_t> expired;
   for (size_t i = 0; i < window.ids.size(); ++i) {
@@ -136,14 +136,14 @@ size_t Bounds::sweep(Table& table) {
   return owed_rows_;
 }
 
-void Bounds::enroll(const Table& table, const int64_t* ids, size_t n) {
+void Bounds::enroll(const BoundedRows& table, const int64_t* ids, size_t n) {
   std::unordered_set<int64_t> listed;
   for (const size_t i : Presence(table, ids, n).absent(std::vector<bool>(n))) {
     if (listed.insert(ids[i]).second) roster_.insert(ids[i]);
   }
 }
 
-void Bounds::forget(const Table& table, size_t rows) {
+void Bounds::forget(const BoundedRows& table, size_t rows) {
   strays_ += rows;
   if (strays_ > this->rows() + kFewestStrays) drop_strays(table);
 }
@@ -167,7 +167,7 @@ BoundsState Bounds::save() const {
   return state;
 }
 
-bool Bounds::restore(const Table& table, const BoundsState& state) {
+bool Bounds::restore(const BoundedRows& table, const BoundsState& state) {
   constexpr size_t kOwnNumbers = 3;
   constexpr size_t kNumbers = kOwnNumbers + EventClock::kNumbers + Roster::kNumbers;
   const bool has_filter = state.numbers.size() == kNumbers + AdmissionFilter::kNumbers;
@@ -214,7 +214,7 @@ bool Bounds::admits(int64_t id) {
 }
 
 // How many of `wanted` new rows there is room for; the batch's own rows are not removed for it.
-size_t Bounds::make_room(Table& table, size_t free, size_t wanted, const Presence& batch) {
+size_t Bounds::make_room(BoundedRows& table, size_t free, size_t wanted, const Presence& batch) {
   if (wanted <= free && rows() <= config_.max_rows) return wanted;
   if (config_.when_full == WhenFull::kRefuse) return std::min(wanted, free);
   const size_t excess = rows() + wanted - config_.max_rows;
@@ -222,9 +222,9 @@ size_t Bounds::make_room(Table& table, size_t free, size_t wanted, const Presenc
   return std::min(wanted, free + evict(table, need, batch.present()));
 }
 
-size_t Bounds::evict(Table& table, size_t need, const std::unordered_set<int64_t>& spared) {
+size_t Bounds::evict(BoundedRows& table, size_t need, const std::unordered_set<int64_t>& spared) {
   const size_t candidates =
-      std::max({kFewestCandidates, 2 * need, std::min(need * kCandidatesPerRow, kMostCandidates)});
+      std::max({kFewestCandidates, 2 * need, std::min(need * kCandidatesPerRow, 2 * config_.slice_rows)});
   const Window window = look(table, candidates);
   const size_t before = rows();
   pass(table, window, victims(window, need, spared));
@@ -256,7 +256,7 @@ std::vector<size_t> Bounds::victims(const Window& window, size_t need,
   return chosen;
 }
 
-Bounds::Window Bounds::look(const Table& table, size_t most) const {
+Bounds::Window Bounds::look(const BoundedRows& table, size_t most) const {
   Window window{roster_.next(most), {}};
   window.stamps.resize(window.ids.size());
   table.stamps(window.ids.data(), window.ids.size(), window.stamps.data());
@@ -264,16 +264,16 @@ Bounds::Window Bounds::look(const Table& table, size_t most) const {
 }
 
 // Moves the hand over the window, and removes the rows of those `dropped`.
-void Bounds::pass(Table& table, const Window& window, const std::vector<size_t>& dropped) {
+void Bounds::pass(BoundedRows& table, const Window& window, const std::vector<size_t>& dropped) {
   std::vector<int64_t> ids;
   for (const size_t i : dropped) ids.push_back(window.ids[i]);
-  const size_t removed = table.remove_rows(ids.data(), ids.size(), true);
+  const size_t removed = table.drop(ids.data(), ids.size());
   strays_ -= dropped.size() - removed;
   roster_.pass(window.ids.size(), dropped);
 }
 
 // A row of a future that has not come would never be old: it counts as updated now.
-void Bounds::restamp(Table& table, const Window& window, int64_t now_ms) const {
+void Bounds::restamp(BoundedRows& table, const Window& window, int64_t now_ms) const {
   const int64_t ahead_ms = config_.expire_after_ms == 0 ? kMostAheadMs : config_.expire_after_ms;
   std::vector<int64_t> ids;
   for (size_t i = 0; i < window.ids.size(); ++i) {
@@ -293,13 +293,14 @@ void Bounds::owe_rows(int64_t now_ms) {
   owed_rows_ = std::min(roster_.size(), owed_rows_ + due);
 }
 
-void Bounds::drop_strays(const Table& table) {
+void Bounds::drop_strays(const BoundedRows& table) {
+  const std::vector<int64_t> ids = roster_.ids();
+  const std::unique_ptr<bool[]> present(new bool[ids.size()]);
+  table.contains(ids.data(), ids.size(), present.get());
   std::unordered_set<int64_t> listed;
-  roster_.keep_only([&](int64_t id) {
-    bool present;
-    table.contains(&id, 1, &present);
-    return present && listed.insert(id).second;
-  });
+  std::vector<bool> keep(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) keep[i] = present[i] && listed.insert(ids[i]).second;
+  roster_.keep_only(keep);
   strays_ = 0;
 }
 

@@ -10,19 +10,11 @@
 #include <vector>
 
 #include "admission_filter.h"
+#include "bounded_rows.h"
 #include "event_clock.h"
 #include "roster.h"
 
 namespace freshet {
-
-class Table;
-
-// What is known of an id beside its values.
-struct Stamp {
-  int64_t last_update_ms;
-  uint32_t count;
-  bool present;
-};
 
 enum class WhenFull { kOldest, kLeastFrequent, kRefuse };
 
@@ -34,7 +26,8 @@ struct BoundsConfig {
   int64_t expire_after_ms;  // since the last update; 0: never
   size_t max_rows;
   WhenFull when_full;
-  uint64_t seed;  // of the chances and the filter
+  size_t slice_rows;  // that a batch looks at for expiry; twice as many for room, or twice the new ids
+  uint64_t seed;      // of the chances and the filter
 };
 
 // What has happened, in ids. One id of one batch is one sighting.
@@ -56,38 +49,38 @@ struct BoundsState {
 
 // Everything it does is a function of the batches, their order and their times, never of the wall clock, of
 // threads or of where rows lie: the same batches after a restore come to the same rows. Its work per batch is
-// bounded: kSliceRows for expiry, kMostCandidates, or twice the new ids, for room.
+// bounded by `slice_rows`.
 //
-// Not thread-safe: the table runs one change at a time while it has bounds.
+// Not thread-safe: whoever has bounds runs one change at a time.
 class Bounds {
  public:
-  static constexpr size_t kSliceRows = 8'192;
-  static constexpr size_t kMostCandidates = 16'384;
-
   explicit Bounds(const BoundsConfig& config);
   Bounds(const Bounds& other);
   Bounds& operator=(const Bounds&) = delete;
 
   // Before a batch of gradients: marks in `skip` (n long, or empty for none) the ids that have no row and get
   // none, and removes rows to make room for the others.
-  void begin_batch(Table& table, const int64_t* ids, size_t n, int64_t ts_ms, std::vector<bool>& skip);
+  void begin_batch(BoundedRows& table, const int64_t* ids, size_t n, int64_t ts_ms, std::vector<bool>& skip);
   // After it: removes the rows among the next few that have expired.
-  void end_batch(Table& table);
+  void end_batch(BoundedRows& table);
   // All rows are to be looked at by the next calls of `sweep`, though they are not due yet.
-  void start_pass() { owed_rows_ = roster_.size(); }
+  void start_pass() {
+    roster_.begin_round();
+    owed_rows_ = roster_.size();
+  }
   // Removes those of the next slice that have expired; how many rows are still to be looked at.
-  size_t sweep(Table& table);
+  size_t sweep(BoundedRows& table);
   // Before `ids` are given rows whatever the bounds say.
-  void enroll(const Table& table, const int64_t* ids, size_t n);
+  void enroll(const BoundedRows& table, const int64_t* ids, size_t n);
   // After `rows` rows were removed by their owner.
-  void forget(const Table& table, size_t rows);
+  void forget(const BoundedRows& table, size_t rows);
 
   std::optional<int64_t> now_ms() const { return clock_.now_ms(); }
   BoundsCounts counts() const;
   size_t bytes() const;
   BoundsState save() const;
   // `state` without the filter when that is of another layout: false. Throws std::invalid_argument.
-  bool restore(const Table& table, const BoundsState& state);
+  bool restore(const BoundedRows& table, const BoundsState& state);
 
  private:
   class Presence;
@@ -99,16 +92,16 @@ class Bounds {
   std::vector<size_t> admitted(const int64_t* ids, const std::vector<size_t>& absent, size_t room,
                                std::vector<bool>& skip);
   bool admits(int64_t id);
-  size_t make_room(Table& table, size_t free, size_t wanted, const Presence& batch);
-  size_t evict(Table& table, size_t need, const std::unordered_set<int64_t>& spared);
+  size_t make_room(BoundedRows& table, size_t free, size_t wanted, const Presence& batch);
+  size_t evict(BoundedRows& table, size_t need, const std::unordered_set<int64_t>& spared);
   std::vector<size_t> victims(const Window& window, size_t need,
                               const std::unordered_set<int64_t>& spared) const;
-  Window look(const Table& table, size_t most) const;
-  void restamp(Table& table, const Window& window, int64_t now_ms) const;
+  Window look(const BoundedRows& table, size_t most) const;
+  void restamp(BoundedRows& table, const Window& window, int64_t now_ms) const;
   void owe_rows(int64_t now_ms);
   size_t rows() const { return roster_.size() - strays_; }
-  void pass(Table& table, const Window& window, const std::vector<size_t>& dropped);
-  void drop_strays(const Table& table);
+  void pass(BoundedRows& table, const Window& window, const std::vector<size_t>& dropped);
+  void drop_strays(const BoundedRows& table);
 
   BoundsConfig config_;
   EventClock clock_;

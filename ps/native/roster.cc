@@ -1,7 +1,6 @@
 #include "roster.h"
 
 #include <algorithm>
-#include <ranges>
 
 #include "hash.h"
 
@@ -24,21 +23,39 @@ std::vector<int64_t> Roster::next(size_t most) const {
 }
 
 void Roster::pass(size_t passed, const std::vector<size_t>& dropped) {
+  std::vector<bool> goes(passed);
+  for (const size_t d : dropped) goes[d] = true;
+  const std::vector<int64_t> window = next(passed);
+  const auto place = [n = ids_.size(), hand = hand_](size_t i) { return (hand + i) % n; };
+  size_t kept = 0;
+  for (size_t i = 0; i < passed; ++i) {
+    if (!goes[i]) ids_[place(kept++)] = window[i];
+  }
+  // The last ids take the places that are left. The hand has not passed them, unless it went round: so these
+  // places come next.
   std::vector<size_t> places;
-  for (const size_t d : dropped) places.push_back((hand_ + d) % ids_.size());
+  for (size_t i = kept; i < passed; ++i) places.push_back(place(i));
   std::ranges::sort(places, std::greater());
-  // From the back, so that the last id, which takes the place, is never one that goes as well.
-  for (const size_t place : places) {
-    ids_[place] = ids_.back();
+  for (const size_t free : places) {
+    ids_[free] = ids_.back();
     ids_.pop_back();
   }
-  hand_ = ids_.empty() ? 0 : (hand_ + passed) % ids_.size();
+  hand_ = ids_.empty() ? 0 : (hand_ + kept) % ids_.size();
+}
+
+void Roster::keep_only(const std::vector<bool>& keep) {
+  size_t kept = 0;
+  for (size_t place = 0; place < ids_.size(); ++place) {
+    if (keep[place]) ids_[kept++] = ids_[place];
+  }
+  ids_.resize(kept);
+  hand_ = 0;
 }
 
 void Roster::save(std::vector<int64_t>& numbers, std::vector<int64_t>& ids) const {
   numbers.push_back(static_cast<int64_t>(hand_));
   numbers.push_back(static_cast<int64_t>(insertions_));
-  ids.assign(ids_.begin(), ids_.end());
+  ids = this->ids();
 }
 
 void Roster::restore(const int64_t* numbers, const std::vector<int64_t>& ids) {

@@ -19,13 +19,14 @@ class Roster {
   size_t size() const { return ids_.size(); }
   // The next `most` ids at the hand, or all.
   std::vector<int64_t> next(size_t most) const;
-  // Moves the hand over `passed` ids and drops those at `dropped`, positions counted from the hand.
+  // Moves the hand over `passed` ids and drops those at `dropped`, distinct positions counted from the hand.
   void pass(size_t passed, const std::vector<size_t>& dropped);
-  template <class Keep>
-  void keep_only(Keep keep) {
-    std::erase_if(ids_, [&](int64_t id) { return !keep(id); });
-    hand_ = 0;
-  }
+  // Puts the hand where, passing as many as there are now, it passes all of them, whatever is dropped or
+  // comes.
+  void begin_round() { hand_ = 0; }
+  std::vector<int64_t> ids() const { return {ids_.begin(), ids_.end()}; }
+  // `keep`: of each place; the hand is at the first then.
+  void keep_only(const std::vector<bool>& keep);
   size_t bytes() const { return ids_.size() * sizeof(int64_t) * 33 / 32; }  // and the blocks' own
 
   // As numbers and ids for a snapshot, and back.

@@ -191,10 +191,12 @@ void Table::set_rows(const int64_t* ids, size_t n, const float* rows, size_t wid
 
 size_t Table::remove(const int64_t* ids, size_t n) {
   const auto turn = this->turn();
-  const size_t removed = remove_rows(ids, n, true);
+  const size_t removed = drop(ids, n);
   if (bounds_) bounds_->forget(*this, removed);
   return removed;
 }
+
+size_t Table::drop(const int64_t* ids, size_t n) { return remove_rows(ids, n, true); }
 
 size_t Table::take_out(const int64_t* ids, size_t n) { return remove_rows(ids, n, false); }
 

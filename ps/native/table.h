@@ -41,7 +41,7 @@ struct UniqueRows {
 // state. No two ids share a row. All methods are thread-safe; `items` and `clone` see each batch whole or not
 // at all. Throws std::invalid_argument before anything is changed, or std::bad_alloc, after which each id of
 // the batch is either as before or done, and listed as touched if it is done.
-class Table {
+class Table final : public BoundedRows {
  public:
   explicit Table(const TableConfig& config);
   Table(const Table&) = delete;
@@ -61,7 +61,7 @@ class Table {
               const uint32_t* counts);
   // How many were there.
   size_t remove(const int64_t* ids, size_t n);
-  void stamps(const int64_t* ids, size_t n, Stamp* out) const;
+  void stamps(const int64_t* ids, size_t n, Stamp* out) const override;
 
   // What moves rows to another place and back: nothing of it counts as a change. Ids that are listed as
   // touched stay so, and are listed twice when they are touched again after they were put back.
@@ -73,7 +73,11 @@ class Table {
                 const uint32_t* counts);
   size_t take_out(const int64_t* ids, size_t n);
 
-  void contains(const int64_t* ids, size_t n, bool* out) const;
+  // For bounds, the table's own or others that count it as one part: `remove` without telling them.
+  size_t drop(const int64_t* ids, size_t n) override;
+  void restamp(const int64_t* ids, size_t n, int64_t ts_ms) override;
+
+  void contains(const int64_t* ids, size_t n, bool* out) const override;
   // `lookup` and `contains` at once.
   void find(const int64_t* ids, size_t n, float* out, bool* found) const;
   // How often each was updated; 0 for an absent id.
@@ -104,20 +108,17 @@ class Table {
 
   // What became of rows whose gradient was bad.
   const GradientPolicy& gradient_policy() const { return gradient_policy_; }
-  size_t size() const;
+  size_t size() const override;
   size_t capacity() const;
   size_t memory_bytes() const;
   size_t dim() const { return config_.dim; }
   size_t row_floats() const { return config_.dim + optimizer_.state_floats(); }
 
  private:
-  friend class Bounds;
-
   // For as long as a change takes: the only one while there are bounds.
   std::unique_lock<std::mutex> turn() const {
     return bounds_ ? std::unique_lock(changes_) : std::unique_lock<std::mutex>();
   }
-  void restamp(const int64_t* ids, size_t n, int64_t ts_ms);
   void set_rows(const int64_t* ids, size_t n, const float* rows, size_t width, const int64_t* last_update_ms,
                 const uint32_t* counts, bool touch);
   size_t remove_rows(const int64_t* ids, size_t n, bool touch);

@@ -187,9 +187,9 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
             None,
         ),
         (
-            {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 27}, "max_rows": 9}},
-            "schema.tables.hour.max_rows",
-            "is not kept by a table with a tier on disk: leave it or `disk` out",
+            {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 27}, "max_bytes": 9}},
+            "schema.tables.hour.max_bytes",
+            "is not used: of a table with a tier on disk `disk.memory_bytes` limits the memory",
             None,
         ),
         ({"model/hidden": [8, 0]}, "model.hidden[1]", "must be at least 1", None),
@@ -374,6 +374,14 @@ def test_every_mistake_is_found_and_is_the_only_one(
         {"joiner": {"engine": "jvm", "pool": {"label": "click"}}},
         {"traffic/kind": "simulated", "joiner/negatives/by": {"item.category": {"3": 0.5}}},
         {"joiner/negatives/by": {"user.anything": {"3": 0.5}}},
+        {
+            f"{TABLES}/hour": {
+                "disk": {"memory_bytes": 1 << 27},
+                "admission": {"min_count": 3},
+                "expiry": {"after_s": 60},
+                "max_rows": 9,
+            }
+        },
     ],
 )
 def test_what_is_right_is_left_alone(changes: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from ps.sync import UpdatePublisher
 from serving.tables import Tables
 
 HOUR_MS = 3_600_000
-GOLDEN_STATE = ["db61a39839aeedf8", "552accecfbd46b70", "52925f6fca828bb8"]
+GOLDEN_STATE = ["f9de36f35a1347ad", "87aab1df3ec8898f", "a75af71f74e829fe"]
 NOW_MS = 1_764_000_000_000
 TABLES = {
     "counted": TableSettings(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ps.bounds import BoundsError, Policy, rows_in, share_of
+from ps.bounds import ROSTER_BYTES, BoundsError, Policy, rows_in, share_of
+from ps.reference import ReferenceTable
 from ps.settings import AdmissionSettings, ExpirySettings, OptimizerSettings, TableSettings
 from ps.table import EmbeddingTable
 
@@ -144,6 +145,17 @@ def test_expire_removes_all_that_is_old_at_once():
     assert has(table, [-1, 0]) == [True, False]
 
 
+def test_expire_misses_none_of_the_old_ones_among_others():
+    table = table_with(dim=1, expiry=ExpirySettings(after_s=1e6))
+    ids = np.random.default_rng(1).permutation(50_000)
+    learn(table, ids[:30_000], NOW_MS)
+    learn(table, ids[30_000:], NOW_MS + 2_000_000_000)
+    for _ in range(29):
+        learn(table, [], NOW_MS + 1_500_000_000)
+    list(table.expire())
+    assert sorted(table.items()[0]) == sorted(ids[30_000:])
+
+
 FLOODS: dict[str, Callable[[int], Any]] = {
     "new ids each": lambda i: np.arange(500) + 500 * i,
     "one new id each": lambda i: [i],
@@ -181,6 +193,28 @@ def test_what_is_removed_to_make_room_is_old_and_reported():
     assert sorted(table.touched()) == sorted([*gone, *(np.arange(1000) + 50_000)])
 
 
+@pytest.mark.parametrize("when_full", ["oldest", "least_frequent"])
+def test_rows_of_a_batch_are_its_own_though_it_removes_others_and_their_places_go_to_its_new_ids(when_full):
+    """Known and new ids by turns, more than the pipeline holds, in a full table: no row is another's."""
+    settings = TableSettings(dim=2, max_rows=700, when_full=when_full, expiry=ExpirySettings(after_s=3))
+    table, reference = EmbeddingTable(settings, 7, threads=1), ReferenceTable(settings, 7)
+    rng = np.random.default_rng(4)
+    for step in range(60):
+        known = rng.permutation(reference.items()[0])[: rng.integers(0, 400)]
+        new = np.arange(300) + 10_000 * (step + 1)
+        batch = rng.permutation(np.concatenate([known, new, rng.choice(new, 20)]))
+        grads = rng.normal(size=(len(batch), 2)).astype(np.float32)
+        for each in (table, reference):
+            each.apply_gradients(batch, grads, NOW_MS + 2000 * step)
+        assert has(table, known) == reference.contains(known).tolist()
+        ours, theirs = table.items(), reference.items()
+        for our, their in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(our[np.argsort(ours[0])], their[np.argsort(theirs[0])])
+    counts = table.bounds_counts()
+    assert counts.evicted > 10_000
+    assert counts.expired > 500 or when_full == "oldest"  # the oldest are evicted before they expire
+
+
 def test_the_least_frequent_go_first_and_of_these_the_oldest():
     table = table_with(dim=1, max_rows=64, when_full="least_frequent")
     for _ in range(3):
@@ -214,7 +248,7 @@ def test_a_full_table_that_refuses_takes_new_ids_again_when_rows_have_gone():
 )
 def test_memory_stays_below_max_bytes_while_a_flood_passes(dim, kind, max_bytes):
     table = table_with(dim=dim, max_bytes=max_bytes, optimizer=OptimizerSettings(kind=kind))
-    rows = rows_in(max_bytes, table.row_floats)
+    rows = rows_in(max_bytes, table.row_floats, ROSTER_BYTES)
     for start in range(0, 3 * rows, 50_000):
         learn(table, np.arange(start, start + 50_000), NOW_MS + start)
         table.touched()
@@ -292,12 +326,21 @@ def test_a_dry_run_names_what_would_go_and_changes_nothing():
         learn(table, np.arange(10) + 10 * i, NOW_MS + i)
     learn(table, np.arange(10), NOW_MS)
     before = table.items()[0]
-    assert sorted(table.would_remove(Policy(max_rows=20))) == list(range(20))
-    least = table.would_remove(Policy(max_rows=20, when_full="least_frequent"))
+    assert sorted(table.would_remove(Policy(max_rows=20)).ids) == list(range(20))
+    least = table.would_remove(Policy(max_rows=20, when_full="least_frequent")).ids
     assert sorted(least) == list(range(10, 30))
-    assert not len(table.would_remove(Policy(max_rows=25, when_full="refuse")))
-    assert not len(table.would_remove(Policy(after_s=1)))  # without a clock nothing is old
+    assert not len(table.would_remove(Policy(max_rows=25, when_full="refuse")).ids)
     assert np.array_equal(table.items()[0], before)
+
+
+def test_a_dry_run_of_expiry_without_a_clock_goes_by_the_newest_updates_but_those_from_the_future():
+    table = table_with(dim=1)
+    learn(table, range(30), NOW_MS)
+    assert table.would_remove(Policy(after_s=1)).now_ms is None
+    learn(table, range(100, 120), NOW_MS + HOUR_MS)
+    learn(table, range(120, 135), 2**62)
+    gone, now_ms = table.would_remove(Policy(after_s=1800))
+    assert (sorted(gone), now_ms) == (list(range(30)), NOW_MS + HOUR_MS)
 
 
 def test_a_dry_run_of_expiry_is_what_expiry_does():
@@ -305,7 +348,7 @@ def test_a_dry_run_of_expiry_is_what_expiry_does():
     for i in range(40):
         learn(table, np.arange(100) + 10 * i, NOW_MS + i * HOUR_MS // 20)
     before = set(table.items()[0].tolist())
-    named = set(table.would_remove(Policy(after_s=3600)).tolist())
+    named = set(table.would_remove(Policy(after_s=3600)).ids.tolist())
     list(table.expire())
     assert before - set(table.items()[0].tolist()) == named
 

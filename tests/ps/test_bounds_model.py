@@ -1,6 +1,7 @@
 """A table with bounds does what the reference does: the same ids admitted, expired and evicted."""
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from hypothesis import settings
@@ -31,7 +32,9 @@ admissions = st.one_of(
 table_settings = st.builds(
     TableSettings,
     dim=st.just(2),
-    optimizer=st.just(OptimizerSettings(kind="adagrad")),
+    optimizer=st.builds(
+        OptimizerSettings, kind=st.just("adagrad"), bad_gradients=st.sampled_from(["refuse", "skip", "clip"])
+    ),
     admission=admissions,
     expiry=st.builds(ExpirySettings, after_s=st.sampled_from([None, 7200.0, 200_000.0])),
     max_rows=st.one_of(st.none(), st.sampled_from([1, 20, 300])),
@@ -43,20 +46,32 @@ class Comparison(RuleBasedStateMachine):
     @initialize(chosen=table_settings)
     def start(self, chosen: TableSettings) -> None:
         self.settings, self.now_ms = chosen, 1_764_000_000_000
-        self.table = EmbeddingTable(chosen, SEED, initial_capacity_rows=1)
-        self.reference = ReferenceTable(chosen, SEED)
+        self.table, self.reference = self.new_table(), ReferenceTable(chosen, SEED)
 
-    def learn(self, ids: np.ndarray, ts_ms: int) -> None:
+    def new_table(self) -> Any:
+        return EmbeddingTable(self.settings, SEED, initial_capacity_rows=1)
+
+    def learn(self, ids: np.ndarray, ts_ms: int, bad: float = 1.0) -> None:
         grads = np.ones((len(ids), 2), np.float32)
-        self.table.apply_gradients(ids, grads, ts_ms)
-        self.reference.apply_gradients(ids, grads, ts_ms)
+        grads[2:4] *= np.float32(bad)
+        outcomes = []
+        for table in (self.table, self.reference):
+            try:
+                table.apply_gradients(ids, grads, ts_ms)
+                outcomes.append((table.skipped_rows, table.clipped_rows))
+            except ValueError as error:
+                outcomes.append(str(error))
+        assert outcomes[0] == outcomes[1]
 
     @rule(
-        ids=st.one_of(batches, ranges), step_ms=hours, wrong_ms=st.sampled_from([0, 0, 0, 10**12, -(2**62)])
+        ids=st.one_of(batches, ranges),
+        step_ms=hours,
+        wrong_ms=st.sampled_from([0, 0, 0, 10**12, -(2**62)]),
+        bad=st.sampled_from([1.0, 1.0, np.nan, 1e13]),
     )
-    def apply_gradients(self, ids: np.ndarray, step_ms: int, wrong_ms: int) -> None:
+    def apply_gradients(self, ids: np.ndarray, step_ms: int, wrong_ms: int, bad: float) -> None:
         self.now_ms += step_ms
-        self.learn(ids, self.now_ms + wrong_ms)
+        self.learn(ids, self.now_ms + wrong_ms, bad)
 
     @rule(step_ms=st.integers(0, 3_600_000), count=st.integers(20, 40))
     def time_goes_on(self, step_ms: int, count: int) -> None:
@@ -83,14 +98,19 @@ class Comparison(RuleBasedStateMachine):
 
     @rule()
     def go_on_after_a_restore(self) -> None:
-        restored = EmbeddingTable(self.settings, SEED)
+        restored = self.new_table()
         restored.assign(*self.table.items())
         assert restored.restore_bounds(self.table.bounds_state())
         restored.touched()
         self.reference.touched()
         if self.reference._bounds:  # counts are those of one life
             self.reference._bounds.counts = Counts()
+        self.reference.skipped_rows = self.reference.clipped_rows = 0
         self.table = restored
+
+    @rule()
+    def expire(self) -> None:
+        assert list(self.table.expire()) == list(self.reference.expire())
 
     @rule(
         after_s=st.sampled_from([None, 3600.0]),
@@ -99,7 +119,7 @@ class Comparison(RuleBasedStateMachine):
     )
     def would_remove(self, after_s: float | None, max_rows: int | None, when_full) -> None:
         policy = Policy(after_s, max_rows, when_full)
-        assert len(self.table.would_remove(policy)) == len(self.reference.would_remove(policy))
+        assert len(self.table.would_remove(policy).ids) == len(self.reference.would_remove(policy).ids)
 
     @invariant()
     def same_rows(self) -> None:

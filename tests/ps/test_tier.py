@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from ps.cold_rows import DiskError
+from ps.moving_rows import MovingRows
 from ps.settings import LEAST_MEMORY_BYTES, InitializerSettings, OptimizerSettings, TableSettings
 from ps.table import SEGMENTS, EmbeddingTable
-from ps.tier import TieredTable, rows_in
+from ps.tier import TieredTable
 
 DIM = 8
 ADAM = TableSettings(dim=DIM, optimizer=OptimizerSettings(kind="adam", learning_rate=0.1))
@@ -59,9 +60,9 @@ def learn(tables: list[Any], ids: int, steps: int, batch: int) -> Iterator[None]
 def test_a_table_ten_times_its_limit_trains_bit_by_bit_as_one_in_memory(make_tiered):
     tiered, whole = make_tiered(hot_rows=400), EmbeddingTable(ADAM, 1)
     for _ in learn([tiered, whole], ids=10_000, steps=40, batch=1000):
-        assert len(tiered) - tiered.rows_on_disk <= 400
+        assert len(tiered) - tiered.rows.on_disk <= 400
     assert len(tiered) == len(whole) > 10 * 400
-    assert tiered.promoted_rows > 1000
+    assert tiered.rows.promoted > 1000
     assert_same(tiered, whole)
     assert sorted(tiered.touched()) == sorted(whole.touched())
 
@@ -76,11 +77,13 @@ def test_memory_keeps_its_limit(make_tiered):
 
 
 @pytest.mark.parametrize("row_floats", [1, 32, 700])
-@pytest.mark.parametrize("mebibytes", [48, 64])
-def test_so_many_rows_fit_into_a_limit_however_they_come_and_go(row_floats, mebibytes):
-    table = EmbeddingTable(TableSettings(dim=row_floats, optimizer=OptimizerSettings(kind="sgd")), 1)
-    limit = mebibytes << 20
-    rows, ids = rows_in(limit, row_floats), np.random.default_rng(2).integers(-(2**63), 2**63 - 1, 2**21)
+@pytest.mark.parametrize("mebibytes", [64, 85])
+def test_so_many_rows_fit_into_a_limit_however_they_come_and_go(row_floats, mebibytes, tmp_path):
+    settings = TableSettings(dim=row_floats, optimizer=OptimizerSettings(kind="sgd"))
+    moving = MovingRows(settings, 1, tmp_path / "rows", mebibytes << 20)
+    moving.close()
+    table, rows, limit = moving.hot, moving.fitting(0), 3 * mebibytes << 18
+    ids = np.random.default_rng(2).integers(-(2**63), 2**63 - 1, 2**21)
     part = rows // 4
     for start in range(0, min(3 * rows, len(ids)), part):
         table.touched()
@@ -108,10 +111,10 @@ def test_a_lookup_moves_nothing(make_tiered):
     table = make_tiered(hot_rows=100)
     ids = np.arange(1000)
     table.assign(ids, np.repeat(ids[:, None], DIM, 1).astype(np.float32))
-    before = table.rows_on_disk, table.promoted_rows
+    before = table.rows.on_disk, table.rows.promoted
     assert table.lookup(ids)[:, 0].tolist() == ids.tolist()
     assert table.contains(ids).all()
-    assert (table.rows_on_disk, table.promoted_rows) == before
+    assert (table.rows.on_disk, table.rows.promoted) == before
 
 
 def test_a_removed_row_does_not_come_back_from_disk(make_tiered):
@@ -165,7 +168,11 @@ def test_a_row_is_found_between_any_two_steps_of_a_move(make_tiered, monkeypatch
 
         monkeypatch.setattr(part, step, watched)
 
-    for part, step in ((table._cold, "write"), (table._hot, "take_out"), (table._hot, "put_back")):
+    for part, step in (
+        (table.rows.cold, "write"),
+        (table.rows.hot, "take_out"),
+        (table.rows.hot, "put_back"),
+    ):
         watch(part, step)
     # A new table's rows have no old copies on disk, which would hide that one is missing.
     more = np.arange(100, 150)
@@ -222,7 +229,7 @@ def test_readers_see_whole_rows_while_rows_move(make_tiered):
             done.set()
         for other in others:
             other.result()
-    assert table.promoted_rows > 2000
+    assert table.rows.promoted > 2000
 
 
 def test_a_cut_is_of_its_moment_however_late_it_is_read(make_tiered):

@@ -88,7 +88,7 @@ class Comparison(RuleBasedStateMachine):
     def same_size_within_the_limit(self) -> None:
         if hasattr(self, "table"):
             assert len(self.table) == len(self.reference)
-            assert len(self.table) - self.table.rows_on_disk <= self.hot_rows
+            assert len(self.table) - self.table.rows.on_disk <= self.hot_rows
 
 
 Comparison.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)

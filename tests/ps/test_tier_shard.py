@@ -24,6 +24,8 @@ from ps.shard import Shard, ShardBrokenError
 from ps.snapshot import SnapshotStore
 from ps.sync import UpdatePublisher
 from ps.wire import PullHeader, decode, encode
+from serving.tables import Tables
+from tests.ps import test_bounded_shard as bounded
 
 DISK = DiskSettings(memory_bytes=64 << 20)
 ADAM = OptimizerSettings(kind="adam")
@@ -72,7 +74,7 @@ def test_a_restored_shard_is_the_same_within_its_limit_and_learns_on_the_same(ma
     restored = make_tiered("b")
     store.restore(restored)
     assert rows_of(restored) == rows_of(shard)
-    assert all(len(t) - t.rows_on_disk <= 20 for t in restored.tables.values())
+    assert all(len(t) - t.rows.on_disk <= 20 for t in restored.tables.values())
     for each in (shard, restored):
         train(each, 10)
     assert rows_of(restored) == rows_of(shard)
@@ -107,11 +109,11 @@ def test_prometheus_is_told(make_tiered, train):
         train(shard, first)
     text = generate_latest(ShardMetrics(shard).registry).decode()
     table = shard.table("user")
-    assert f'freshet_ps_disk_rows{{table="user"}} {table.rows_on_disk:.1f}' in text
-    assert f'freshet_ps_promoted_rows_total{{table="user"}} {table.promoted_rows:.1f}' in text
-    assert f'freshet_ps_demoted_rows_total{{table="user"}} {table.demoted_rows:.1f}' in text
+    assert f'freshet_ps_disk_rows{{table="user"}} {table.rows.on_disk:.1f}' in text
+    assert f'freshet_ps_promoted_rows_total{{table="user"}} {table.rows.promoted:.1f}' in text
+    assert f'freshet_ps_demoted_rows_total{{table="user"}} {table.rows.demoted:.1f}' in text
     assert 'freshet_ps_disk_bytes{table="user"}' in text
-    assert table.rows_on_disk > 0
+    assert table.rows.on_disk > 0
 
 
 def test_each_shard_has_its_share_of_the_memory(make_shard, tmp_path):
@@ -186,7 +188,7 @@ for i in range(10_000):
         print(error)
         break
 before = np.arange(50 * i)
-assert table.contains(before).all() and (table.items()[3] == 1).all() and table.rows_on_disk > 1000
+assert table.contains(before).all() and (table.items()[3] == 1).all() and table.rows.on_disk > 1000
 try:
     shard.state()
 except ShardBrokenError:
@@ -233,10 +235,68 @@ def test_a_killed_shard_goes_on_from_its_snapshot_and_empties_its_directory(shar
     assert float(on_disk) > 1000
 
 
-def test_a_tier_and_bounds_exclude_each_other(make_shard, tmp_path):
-    bounded = {"user": TABLES["user"].model_copy(update={"max_rows": 5})}
-    with pytest.raises(
-        ValueError, match="disk: a table with a tier on disk has no admission, expiry, max_rows"
-    ):
-        make_shard(tables=bounded, state_dir=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+BOUNDED = {name: settings.model_copy(update={"disk": DISK}) for name, settings in bounded.TABLES.items()}
+
+
+@pytest.fixture
+def make_bounded(make_shard, tmp_path) -> Iterator[Callable[..., Shard]]:
+    """A shard whose tables have bounds, and hold 80 rows in memory."""
+    with ExitStack() as stack:
+
+        def make(name: str = "a") -> Shard:
+            shard = make_shard(tables=BOUNDED, state_dir=tmp_path / name)
+            for table in shard.tables.values():
+                table.hot_rows = 80
+                stack.callback(table.close)
+            return shard
+
+        yield make
+
+
+def test_after_a_restore_the_same_pushes_come_to_the_same_rows_with_bounds(make_bounded, tmp_path):
+    undisturbed, shard = make_bounded(), make_bounded("b")
+    store = SnapshotStore(str(tmp_path / "snapshots"), 0, keep=1)
+    for i in range(60):
+        undisturbed.push(bounded.push(i))
+    for i in range(40):
+        shard.push(bounded.push(i))
+    store.write(shard, 5, None)
+    restored = make_bounded("c")
+    store.restore(restored)
+    for i in range(40, 60):
+        restored.push(bounded.push(i))
+    assert rows_of(restored) == rows_of(undisturbed)
+    counts = {name: table.bounds_counts() for name, table in undisturbed.tables.items()}
+    assert min(counts["counted"].refused, counts["counted"].evicted, counts["chance"].expired) > 100
+
+
+def test_replicas_lose_every_row_that_goes_from_memory_or_disk(make_bounded, broker, tmp_path):
+    shard, replica = make_bounded(), Tables.empty(BOUNDED, 7)
+    dense_files = DenseFiles(str(tmp_path / "snapshots"), 0)
+    publisher = UpdatePublisher(shard, broker, "updates", SyncSettings(), dense_files, 1)
+    for i in range(50):
+        shard.push(bounded.push(i))
+        if i % 9 == 0:
+            assert publisher.publish()
+    publisher.publish()
+    for update in broker.log:
+        replica.apply(update)
+    ids = np.arange(5000, dtype=np.int64)
+    for name, table in shard.tables.items():
+        copy = replica._tables[name]
+        assert np.array_equal(copy.contains(ids), table.contains(ids))
+        assert np.array_equal(copy.lookup(ids), table.lookup(ids))
+    assert sum(len(ids) for update in broker.log for ids in update.deleted.values()) > 100
+
+
+def test_a_removal_on_disk_that_replicas_have_not_heard_of_survives_a_restart(make_bounded, tmp_path):
+    shard, store = make_bounded(), SnapshotStore(str(tmp_path / "snapshots"), 0, keep=1)
+    table = shard.table("chance")
+    table.assign(np.arange(200), np.ones((200, 1), np.float32))
+    shard.take_changes({})
+    gone = np.setdiff1d(np.arange(200), table.rows.hot.items()[0])[:5]
+    assert table.remove(gone) == 5
+    store.write(shard, 5, None)
+    restored = make_bounded("b")
+    store.restore(restored)
+    assert set(gone) <= set(restored.take_touched()["chance"])
