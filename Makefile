@@ -83,7 +83,7 @@ $(NATIVE_DONE): $(NATIVE)/CMakeLists.txt $(SOURCES) $(PACKAGES_DONE)
 	@$(BIN)/cmake --build $(@D) -- --quiet
 	@touch $@
 
-$(JARS_DONE): pom.xml $(wildcard */*/pom.xml) $(JAVA) pipelines/join/expressions.yaml | require
+$(JARS_DONE): pom.xml $(wildcard */*/pom.xml) $(JAVA) $(wildcard pipelines/join/*.yaml) | require
 	@echo "Jars of Kafka and Parquet, and our own, into .cache/jars"
 	@rm -rf $(@D)
 	@mvn -q -B -ntp package

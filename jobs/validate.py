@@ -33,6 +33,8 @@ ACTIONS: Final = {
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _PLACE: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+|(?!.*:/)\S.*")
+_MAX_DRAWN_BYTES: Final = 64 << 20
+"""What drawn negatives may come to for one positive."""
 _FEATURES: Final = ("schema", "features")
 
 
@@ -347,6 +349,14 @@ def _pool(job: Job) -> Iterator[Finding]:
     if job.joiner.engine == "python":
         message = "is kept by engine jvm only: set joiner.engine to jvm, or leave the pool out"
         yield Finding(path, message, uses=(("joiner", "engine"),), is_key=True)
+    if pool.negatives * job.joiner.max_event_bytes > _MAX_DRAWN_BYTES:
+        # Each draw repeats the user and the context of its request, all in memory together.
+        most = _MAX_DRAWN_BYTES // job.joiner.max_event_bytes
+        message = (
+            f"must be at most {most} with events of joiner.max_event_bytes, {job.joiner.max_event_bytes}"
+        )
+        uses = ((*path, "negatives"), ("joiner", "max_event_bytes"))
+        yield Finding(uses[0], message, uses=uses)
     if pool.label is not None and pool.label not in labels:
         where = (*path, "label")
         message = f"is not a label; there is {enumerated(labels)}"

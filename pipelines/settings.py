@@ -49,8 +49,11 @@ class PoolSettings(Block):
 
     negatives: int = Field(default=4, ge=1, le=256)
     """Drawn for each positive."""
-    size: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Impressions that each subtask remembers; the more often shown, the more likely drawn."""
+    size: int = Field(default=10_000, ge=1, le=100_000)
+    """Impressions that each subtask remembers; the more often shown, the more likely drawn.
+
+    Each checkpoint writes all of them, some hundred bytes each.
+    """
     label: str | None = None
     """The label whose positives get them; None: the first."""
 

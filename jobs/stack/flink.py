@@ -190,23 +190,30 @@ class Flink:
 
     def _restore_point(self, is_embedded: bool) -> str | None:
         """Where to go on: of this run's own cluster perhaps nowhere yet, then everything is read anew."""
-        is_here = is_embedded and self._job.joiner.state_url is None
+        is_here = self.keeps_state_here(is_embedded)
         newest = self.newest_checkpoint() if is_here else self.newest_of_cluster()
         # What the job began with comes last: gone back to, everything since would be joined again.
         known = newest or self._job.joiner.restore_from
-        if known is None and not is_embedded:
+        if known is None and not is_here:
             raise JobError(
                 f"Flink at {self.address} knows no checkpoint of {self._job.name!r}; without one the "
                 + _ANEW["archive" if self._is_archive else "joiner"]
             )
         return known
 
+    def keeps_state_here(self, is_embedded: bool) -> bool:
+        """Whether checkpoints are files of the run directory; else only the cluster says where they are."""
+        return is_embedded and self._job.joiner.state_url is None
+
     def newest_of_cluster(self) -> str | None:
-        """What the cluster says; what it said last when it has lost its memory."""
+        """What the cluster says; what it said last when it has lost its memory.
+
+        Raises JobError when it does not answer: to take that for "none" would join everything again.
+        """
         try:
             found = self.rest.newest_checkpoint(self._job.name)
-        except (FlinkUnreachableError, KeyError):
-            found = None
+        except (FlinkUnreachableError, KeyError) as error:
+            raise JobError(f"joiner.flink_address: Flink does not answer: {error}.") from error
         if found is None and self._remembered.exists():
             found = self._remembered.read_text()
         return found

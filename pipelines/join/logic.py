@@ -138,14 +138,17 @@ class JoinLogic:
         return step
 
     def on_timer(self, state: State | None, timestamp_ms: int, now_ms: int) -> Step:
-        """Event time has reached a timer of this request. One that means nothing any more changes nothing."""
+        """Event time has reached a timer of this request. One before its time leads to the next."""
         step = Step(state)
         if isinstance(state, Early):
             self._expire(step, state, timestamp_ms)
         elif isinstance(state, Waiting):
             self._close(step, state, timestamp_ms, now_ms)
-        elif isinstance(state, Closed) and self._forget_ms(state) <= timestamp_ms:
-            step.state = None
+        elif isinstance(state, Closed):
+            if (forget_ms := self._forget_ms(state)) <= timestamp_ms:
+                step.state = None
+            else:
+                step.timer_ms = forget_ms
         return step
 
     def _react(self, step: Step, request: Request, action: Action, arrival: Arrival, now_ms: int) -> None:
@@ -246,6 +249,8 @@ class JoinLogic:
         is_last = state.ts_ms + self._labels.longest_ms <= timestamp_ms
         moments = tuple(self._labels.moments(state, timestamp_ms))
         if not moments and not is_last:
+            # The job was changed since the timer was set: its windows end later now.
+            step.timer_ms = self._labels.next_ms(state)
             return
         request = parse_request(state.value)
         sample = self._sampler.of(request)

@@ -240,6 +240,12 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
             None,
         ),
         ({"joiner/archive": {"path": "s3:/b"}}, "joiner.archive.path", "such as s3://bucket/folder", None),
+        (
+            {"joiner/pool": {"negatives": 65}},
+            "joiner.pool.negatives",
+            "must be at most 64 with events of",
+            None,
+        ),
         ({"joiner/archive": {"path": ""}}, "joiner.archive.path", "must be a folder", None),
         ({"sync/dense_cron": "daily"}, "sync.dense_cron", "must be a cron expression", None),
         ({"traffic": {"kind": "none", "path": "x"}}, "traffic.path", "traffic.kind is none", None),

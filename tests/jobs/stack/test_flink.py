@@ -127,3 +127,29 @@ def test_an_archive_that_is_there_is_not_begun_a_second_time(archive: Flink, tmp
     (tmp_path / "examples" / "event_day=2026-01-01").mkdir(parents=True)
     with pytest.raises(JobError, match="holds an archive already"):
         archive.submission(is_embedded=False, resume=False)
+
+
+def test_a_run_whose_state_is_elsewhere_goes_on_from_what_the_cluster_said_last(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path)
+    run.create()
+    overrides = [f"joiner.flink_address={cluster.address}", "joiner.state_url=s3://bucket/demo"]
+    flink = Flink(load_job(DEMO, overrides), run)
+    assert not flink.keeps_state_here(is_embedded=True)
+    with pytest.raises(JobError, match="knows no checkpoint"):
+        flink.submission(is_embedded=True, resume=True)
+    cluster.add("RUNNING", completed=CHECKPOINT)
+    flink.remember_checkpoint()
+    cluster.jobs.clear()
+    assert restored_from(flink.submission(is_embedded=True, resume=True)) == "file:/flink/chk-7"
+
+
+def test_a_cluster_that_does_not_answer_is_not_taken_for_one_that_knows_nothing(
+    cluster: Cluster, flink: Flink
+) -> None:
+    cluster.add("RUNNING", completed=CHECKPOINT)
+    flink.remember_checkpoint()
+    cluster.checkpoints.clear()
+    with pytest.raises(JobError, match="does not answer"):
+        flink.newest_of_cluster()

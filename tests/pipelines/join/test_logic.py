@@ -254,3 +254,22 @@ def test_a_value_that_has_the_wrong_type_since_the_job_was_changed_is_left_out_a
     assert cluster.counts["left_out"] == 3
     cluster.finish()
     assert cluster.counts["left_out"] == 3 * len(cluster.examples)
+
+
+def test_what_waits_when_windows_grow_leaves_and_is_forgotten_by_the_longer_ones(
+    make_cluster, engine, features_event
+):
+    cluster = make_cluster(1.0, {"click": {"action": "click", "window_s": 10}})
+    cluster.send(features_event("old"))
+    cluster.advance(10_000)
+    cluster.send(features_event("new", 10_000))
+    changed = cluster.job.model_dump(by_alias=True)
+    changed["schema"]["labels"]["click"]["window_s"] = 30.0
+    cluster.logic = engine(JoinJob.model_validate(changed))
+    cluster.advance(39_999)
+    assert [each.request_id for each in cluster.examples] == ["old"]
+    cluster.advance(40_000)
+    assert [each.request_id for each in cluster.examples] == ["old", "new"]
+    assert set(cluster.state) == {"old", "new"}
+    cluster.finish()
+    assert not cluster.state

@@ -33,7 +33,8 @@ final class Expression {
   private Object evaluate(Variables variables) throws ExpressionFailure {
     try {
       return program.eval(variables);
-    } catch (CelEvaluationException failure) {
+    } catch (CelEvaluationException | RuntimeException failure) {
+      // Whatever the evaluator makes of an event must not fail the job at every restart.
       throw new ExpressionFailure(failure.getMessage());
     }
   }

@@ -90,15 +90,19 @@ final class JoinLogic {
     return step;
   }
 
-  /** Event time has reached a timer of this request. One that means nothing any more changes nothing. */
+  /** Event time has reached a timer of this request. One that comes before its time leads to the next. */
   Step onTimer(State state, long timestampMs, long nowMs) {
     Step step = new Step(state);
     if (state instanceof State.Early early) {
       expire(step, early, timestampMs);
     } else if (state instanceof State.Waiting waiting) {
       close(step, waiting, timestampMs, nowMs);
-    } else if (state instanceof State.Closed closed && forgetMs(closed) <= timestampMs) {
-      step.become(null);
+    } else if (state instanceof State.Closed closed) {
+      if (forgetMs(closed) <= timestampMs) {
+        step.become(null);
+      } else {
+        step.wake(forgetMs(closed));
+      }
     }
     return step;
   }
@@ -248,6 +252,8 @@ final class JoinLogic {
     boolean isLast = waiting.tsMs() + labels.longestMs() <= timestampMs;
     long[] momentsMs = labels.moments(waiting, timestampMs);
     if (momentsMs.length == 0 && !isLast) {
+      // The job was changed since the timer was set: its windows end later now.
+      step.wake(labels.nextMs(waiting));
       return;
     }
     Request request = parse(waiting);

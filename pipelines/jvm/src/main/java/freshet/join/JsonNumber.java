@@ -51,7 +51,11 @@ final class JsonNumber {
       reader.add(Json.INT, isNegative ? -mantissa : mantissa);
       return;
     }
-    // Up to twenty digits may still be one of 64 bits.
+    // Up to twenty digits may still be one of 64 bits; to look at more would take time that grows by their square.
+    if (digits > 20) {
+      addParsed(reader);
+      return;
+    }
     java.math.BigInteger exact = new java.math.BigInteger(text());
     if (exact.bitLength() < 64) {
       reader.add(Json.INT, exact.longValue());
