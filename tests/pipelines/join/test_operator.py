@@ -1,107 +1,27 @@
 """The whole joiner on a real broker and a real Flink cluster: garbage in, a TaskManager killed."""
 
 import random
-import shutil
 import time
-import urllib.request
 from collections import Counter
 
 import orjson
 import pytest
 
 from pipelines.join.intake import Intake
-from tests.pipelines.conftest import JOB
 from tests.pipelines.join.conftest import Cluster
+from tests.pipelines.join.stack import MAX_MESSAGE_BYTES, PARTITIONS, Stack, wait_for
 
 pytestmark = pytest.mark.stack
 
-PARTITIONS = 2
-PATIENCE_S = 120
-MAX_MESSAGE_BYTES = 1 << 20
 FAST_CLOCK_MS = 300_000
-
-
-class Stack:
-    """The embedded broker and Flink cluster, with the joiner submitted as `freshet run` submits it."""
-
-    def __init__(self, folder, engine):
-        from jobs.spec import Job
-        from jobs.stack.addresses import free_addresses, free_ports, resolve
-        from jobs.stack.broker import Broker, answers, create_topics
-        from jobs.stack.flink import Flink
-        from jobs.stack.layout import RunDirectory
-        from jobs.stack.rest import FlinkUnreachableError
-
-        # Small messages, so that ordinary garbage is too long for them.
-        kafka = {"partitions": PARTITIONS, "max_message_bytes": MAX_MESSAGE_BYTES}
-        joiner = {**JOB["joiner"], "engine": engine, "idle_s": 60.0, "max_event_bytes": 1 << 18}
-        if engine == "jvm":
-            joiner["pool"] = {"negatives": 1, "size": 100_000}
-        self.job = job = resolve(Job.model_validate({**JOB, "kafka": kafka, "joiner": joiner}))
-        self.bootstrap = job.kafka.bootstrap
-        self.run, self.processes, self.ports = RunDirectory(folder), [], free_ports()
-        self.run.create()
-        broker = Broker(self.run.kafka, self.bootstrap, next(free_addresses()), job.kafka)
-        broker.prepare()
-        self.start("broker", broker.command)
-        self.flink = Flink(job, self.run)
-        self.flink.prepare()
-        self.rpc_port, self.manager_metrics, self.metrics = next(self.ports), *job.joiner.metrics_addresses
-        self.start(
-            "jobmanager", self.flink.job_manager(self.rpc_port, next(self.ports), self.manager_metrics)
-        )
-        wait_for(lambda: answers(self.bootstrap, {}), "the broker")
-        create_topics(job.kafka)
-        wait_for(lambda: self.flink.rest.get("/overview"), "the JobManager", retry=FlinkUnreachableError)
-
-    def start(self, name, command):
-        from jobs.stack.process import Process
-
-        self.processes.append(Process(command, self.run.logs / f"{name}.log", self.flink_env))
-        return self.processes[-1]
-
-    @property
-    def flink_env(self):
-        return self.flink.env if hasattr(self, "flink") else None
-
-    def start_task_manager(self):
-        return self.start("taskmanager", self.flink.task_manager(self.rpc_port, self.metrics))
-
-    def submit(self):
-        submission = self.start("joiner", self.flink.submission(is_embedded=True, resume=False))
-        assert submission.wait(120), "flink run does not end"
-        assert submission.status() == 0, submission.output().decode()
-
-    def metric(self, name):
-        """The sum over all subtasks; None while there is none."""
-        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        values = [float(line.rpartition(" ")[2]) for line in lines if f"_freshet_joiner_{name}{{" in line]
-        return sum(values) if values else None
 
 
 @pytest.fixture(scope="module", params=["python", "jvm"])
 def stack(tmp_path_factory, request):
-    from jobs.stack.layout import JARS
-
-    if shutil.which("java") is None or not JARS.exists():
-        pytest.skip("needs a JDK and the jars (`make setup`)")
-    started = Stack(tmp_path_factory.mktemp("run"), request.param)
+    pool = {"pool": {"negatives": 1, "size": 100_000}} if request.param == "jvm" else {}
+    started = Stack(tmp_path_factory.mktemp("run"), engine=request.param, **pool)
     yield started
-    for process in reversed(started.processes):
-        process.kill()
-
-
-def wait_for(condition, what, retry=(), patience_s=PATIENCE_S):
-    deadline_s = time.monotonic() + patience_s
-    while time.monotonic() < deadline_s:
-        try:
-            if value := condition():
-                return value
-        except retry:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"waited {patience_s} s in vain for {what}")
+    started.kill()
 
 
 def garbage(now_ms):

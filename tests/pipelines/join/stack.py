@@ -1,0 +1,120 @@
+"""The embedded broker and Flink cluster as `freshet run` starts them, part by part, for the joiner alone."""
+
+import shutil
+import time
+import urllib.request
+
+import pytest
+
+from tests.pipelines.conftest import JOB
+
+PARTITIONS = 2
+PATIENCE_S = 120
+MAX_MESSAGE_BYTES = 1 << 20
+
+
+class Stack:
+    """Broker, JobManager and what else a test starts; the joiner is submitted as `freshet run` submits it."""
+
+    def __init__(self, folder, labels=None, **joiner):
+        from jobs.spec import Job
+        from jobs.stack.addresses import free_addresses, free_ports, resolve
+        from jobs.stack.broker import Broker, create_topics
+        from jobs.stack.flink import Flink
+        from jobs.stack.layout import JARS, RunDirectory
+        from jobs.stack.rest import FlinkUnreachableError
+
+        if shutil.which("java") is None or not JARS.exists():
+            pytest.skip("needs a JDK and the jars (`make setup`)")
+        # Small messages, so that ordinary garbage is too long for them.
+        kafka = {"partitions": PARTITIONS, "max_message_bytes": MAX_MESSAGE_BYTES}
+        joiner = {**JOB["joiner"], "idle_s": 60.0, "max_event_bytes": 1 << 18, **joiner}
+        schema = {**JOB["schema"], "labels": labels or JOB["schema"]["labels"]}
+        written = {**JOB, "schema": schema, "kafka": kafka, "joiner": joiner}
+        self.job = job = resolve(Job.model_validate(written))
+        self.bootstrap = job.kafka.bootstrap
+        self.run, self.processes, self.ports = RunDirectory(folder), [], free_ports()
+        self.run.create()
+        self._broker = Broker(self.run.kafka, self.bootstrap, next(free_addresses()), job.kafka)
+        self._broker.prepare()
+        self.start_broker()
+        self.flink = Flink(job, self.run)
+        self.flink.prepare()
+        self.rpc_port, self.blob_port = next(self.ports), next(self.ports)
+        self.start_job_manager()
+        wait_for(self.broker_answers, "the broker")
+        create_topics(job.kafka)
+        wait_for(lambda: self.flink.rest.get("/overview"), "the JobManager", retry=FlinkUnreachableError)
+
+    def start_broker(self):
+        self.broker = self.start("broker", self._broker.command)
+
+    def start_job_manager(self):
+        metrics = self.job.joiner.metrics_addresses[0]
+        command = self.flink.job_manager(self.rpc_port, self.blob_port, metrics)
+        self.job_manager = self.start("jobmanager", command)
+
+    def start(self, name, command):
+        from jobs.stack.process import Process
+
+        self.processes.append(Process(command, self.run.logs / f"{name}.log", self.flink_env))
+        return self.processes[-1]
+
+    @property
+    def flink_env(self):
+        return self.flink.env if hasattr(self, "flink") else None
+
+    def broker_answers(self):
+        from jobs.stack.broker import answers
+
+        return answers(self.bootstrap, {})
+
+    def has_slots(self):
+        return self.flink.rest.get("/overview")["slots-available"] > 0
+
+    def runs(self):
+        from jobs.stack.rest import is_running
+
+        live = self.flink.rest.live_job(self.job.name)
+        return live is not None and is_running(live)
+
+    def change(self, **joiner):
+        """What is submitted next has other settings of `joiner`."""
+        from jobs.stack.flink import Flink
+
+        joiner = self.job.joiner.model_copy(update=joiner)
+        self.job = self.job.model_copy(update={"joiner": joiner})
+        self.flink = Flink(self.job, self.run)
+
+    def start_task_manager(self, number=0):
+        metrics = self.job.joiner.metrics_addresses[1 + number]
+        return self.start(f"taskmanager-{number}", self.flink.task_manager(self.rpc_port, metrics))
+
+    def submit(self, *, resume=False):
+        submission = self.start("joiner", self.flink.submission(is_embedded=True, resume=resume))
+        assert submission.wait(120), "flink run does not end"
+        assert submission.status() == 0, submission.output().decode()
+
+    def metric(self, name):
+        """The sum over the subtasks of the first TaskManager; None while there is none."""
+        address = self.job.joiner.metrics_addresses[1]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        values = [float(line.rpartition(" ")[2]) for line in lines if f"_freshet_joiner_{name}{{" in line]
+        return sum(values) if values else None
+
+    def kill(self):
+        for process in reversed(self.processes):
+            process.kill()
+
+
+def wait_for(condition, what, retry=(), patience_s=PATIENCE_S):
+    deadline_s = time.monotonic() + patience_s
+    while time.monotonic() < deadline_s:
+        try:
+            if value := condition():
+                return value
+        except retry:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"waited {patience_s} s in vain for {what}")
