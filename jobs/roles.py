@@ -52,9 +52,9 @@ def _submit(job: Job, run_dir: Path, resume: bool, role: str) -> None:
 
 def _run_shard(job: Job, index: int, run_dir: Path, resume: bool) -> None:
     from model.features import table_settings
-    from ps.server import run_shard
+    from ps.server import ShardOptions, run_shard
 
-    run_shard(
+    options = ShardOptions(
         index=index,
         shards=job.ps.shards,
         address=_place("ps.addresses", job.ps.addresses, index),
@@ -74,6 +74,7 @@ def _run_shard(job: Job, index: int, run_dir: Path, resume: bool) -> None:
         threads=job.ps.threads,
         state_dir=run_dir / "state" / f"ps-{index}",
     )
+    run_shard(options)
 
 
 def _run_trainer(job: Job, index: int, run_dir: Path, resume: bool) -> None:

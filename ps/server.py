@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -31,70 +32,91 @@ _SHOWN_IDS: Final = 20
 _log: Final = logging.getLogger(__name__)
 
 
-def run_shard(
-    *,
-    index: int,
-    shards: int,
-    address: str,
-    metrics_address: str | None,
-    tables: Mapping[str, TableSettings],
-    dense_optimizer: OptimizerSettings,
-    seed: int,
-    sync: SyncSettings,
-    snapshots_url: str,
-    snapshot_interval_s: float,
-    keep: int,
-    bootstrap: str | None,
-    kafka_client: Mapping[str, str],
-    updates_topic: str,
-    resume: bool,
-    initial_capacity_rows: int = 1024,
-    threads: int = 1,
-    state_dir: Path | None = None,
-) -> None:
-    """Be shard `index` of `shards` at `address` (host:port) until SIGTERM or SIGINT.
+@dataclass(frozen=True, kw_only=True)
+class ShardOptions:
+    """What the process of shard `index` of `shards` is told."""
 
-    Prints one line of JSON when it serves: `ready`, `address`, `metrics` (URL or null). `bootstrap` None:
-    nothing is published. `resume`: go on from the newest whole snapshot, if there is one. `state_dir`: see
-    `Shard`. Raises SystemExit with a sentence when it can't start; ends the process when it is done.
+    index: int
+    shards: int
+    address: str
+    """host:port."""
+    metrics_address: str | None
+    tables: Mapping[str, TableSettings]
+    dense_optimizer: OptimizerSettings
+    seed: int
+    sync: SyncSettings
+    snapshots_url: str
+    snapshot_interval_s: float
+    keep: int
+    """Snapshots."""
+    bootstrap: str | None
+    """None: nothing is published."""
+    kafka_client: Mapping[str, str]
+    updates_topic: str
+    resume: bool
+    """Go on from the newest whole snapshot, if there is one."""
+    initial_capacity_rows: int = 1024
+    threads: int = 1
+    state_dir: Path | None = None
+    """See `Shard`."""
+
+
+def run_shard(options: ShardOptions) -> None:
+    """Be a shard until SIGTERM or SIGINT.
+
+    Prints one line of JSON when it serves: `ready`, `address`, `metrics` (URL or null). Raises SystemExit
+    with a sentence when it can't start; ends the process when it is done.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     stop = _stop_on_signals()
     try:
-        _check_free(address)
-        shard = Shard(
-            index,
-            shards,
-            tables,
-            dense_optimizer,
-            seed,
-            initial_capacity_rows=initial_capacity_rows,
-            threads=threads,
-            state_dir=state_dir,
-        )
-        store = SnapshotStore(snapshots_url, index, keep)
-        restored = store.restore(shard) if resume else None
-        epoch = _begin(shard, restored)
-        metrics = ShardMetrics(shard)
-        publisher = None
-        if bootstrap is not None:
-            producer = KafkaProducer(bootstrap, kafka_client)
-            dense_files = DenseFiles(snapshots_url, index)
-            publisher = UpdatePublisher(
-                shard, producer, updates_topic, sync, dense_files, epoch, metrics.published_rows.inc
-            )
-        process = ShardProcess(shard, epoch, store, publisher, metrics, stop)
-        if restored is None:
-            # An empty shard is worth a snapshot: a restart must not find only those of an older life.
-            process.snapshot()
-        process.start(address, metrics_address, sync.interval_s, snapshot_interval_s)
+        _check_free(options.address)
+        process = _start(options, stop)
     except KafkaException as error:
-        raise SystemExit(f"shard {index}: kafka.client: {error.args[0].str()}") from error
+        raise SystemExit(f"shard {options.index}: kafka.client: {error.args[0].str()}") from error
     except (BoundsError, SnapshotError, OSError) as error:
-        raise SystemExit(f"shard {index}: {error}") from error
+        raise SystemExit(f"shard {options.index}: {error}") from error
     stop.wait()
     # A thread may sit in gRPC, waiting for a client that will not speak again: leave without asking it.
     _exit(process.finish())
+
+
+def _start(options: ShardOptions, stop: threading.Event) -> "ShardProcess":
+    """The process at work, with what the newest snapshot has if it is to go on from there."""
+    shard = Shard(
+        options.index,
+        options.shards,
+        options.tables,
+        options.dense_optimizer,
+        options.seed,
+        initial_capacity_rows=options.initial_capacity_rows,
+        threads=options.threads,
+        state_dir=options.state_dir,
+    )
+    store = SnapshotStore(options.snapshots_url, options.index, options.keep)
+    restored = store.restore(shard) if options.resume else None
+    epoch, metrics = _begin(shard, restored), ShardMetrics(shard)
+    process = ShardProcess(shard, epoch, store, _publisher(options, shard, epoch, metrics), metrics, stop)
+    if restored is None:
+        # An empty shard is worth a snapshot: a restart must not find only those of an older life.
+        process.snapshot()
+    process.start(
+        options.address, options.metrics_address, options.sync.interval_s, options.snapshot_interval_s
+    )
+    return process
+
+
+def _publisher(
+    options: ShardOptions, shard: Shard, epoch: int, metrics: ShardMetrics
+) -> UpdatePublisher | None:
+    if options.bootstrap is None:
+        return None
+    producer = KafkaProducer(options.bootstrap, options.kafka_client)
+    dense_files = DenseFiles(options.snapshots_url, options.index)
+    published = metrics.published_rows.inc
+    return UpdatePublisher(
+        shard, producer, options.updates_topic, options.sync, dense_files, epoch, published
+    )
 
 
 class ShardProcess:

@@ -1,13 +1,14 @@
-import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.load import JobFileError, Problem, dump_job, load_job
+from jobs.spec import Job
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -384,11 +385,30 @@ _override = st.text(alphabet="ab.=[]{}:,'\"0 -", max_size=30)
         ),
     )
 )
-def test_no_override_makes_loading_raise_anything_else(
+def test_an_override_gives_a_job_or_mistakes_that_name_it(
     tmp_path_factory: pytest.TempPathFactory, override: str
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "good.yaml"
     file.write_text(GOOD + "model: {hidden: [8]}\n")
-    # Some are right; what is wrong is told as a mistake of the job file.
-    with contextlib.suppress(JobFileError):
-        load_job(file, [override])
+    loaded = outcome(file, override)
+    if isinstance(loaded, JobFileError):
+        assert loaded.problems
+        assert {each.file for each in loaded.problems} == {f"--set {override}"}
+        assert all(str(each).startswith(f"--set {override}: ") for each in loaded.problems)
+        return
+    key, _, text = override.partition("=")
+    *blocks, last = (int(k) if k.isdigit() else k for k in key.strip().split("."))
+    values = yaml.safe_load(file.read_text())
+    block = values
+    for each in blocks:
+        block = block.setdefault(each, {}) if isinstance(block, dict) else block[each]
+    block[last] = yaml.safe_load(text)
+    file.write_text(yaml.safe_dump(values))
+    assert load_job(file) == loaded
+
+
+def outcome(file: Path, override: str) -> Job | JobFileError:
+    try:
+        return load_job(file, [override])
+    except JobFileError as error:
+        return error

@@ -10,9 +10,9 @@ from jobs.spec import Job
 
 
 def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, role: str, entry: str, **blocks: Any) -> Any:
-    """The arguments that `role` calls `entry` with."""
-    calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(entry, lambda **arguments: calls.append(arguments))
+    """What `role` calls `entry` with: its options, or its arguments by name."""
+    calls: list[Any] = []
+    monkeypatch.setattr(entry, lambda *options, **arguments: calls.append((*options, arguments)[0]))
     job = Job.model_validate(
         {
             "name": "demo",
@@ -30,7 +30,7 @@ def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, role: str, entry: st
 
 def test_threads_reach_the_shards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     block = {"addresses": ["127.0.0.1:1"], "shards": 1, "threads": 3}
-    assert played(monkeypatch, tmp_path, "ps", "ps.server.run_shard", ps=block)["threads"] == 3
+    assert played(monkeypatch, tmp_path, "ps", "ps.server.run_shard", ps=block).threads == 3
 
 
 def test_the_format_of_rows_reaches_the_replicas(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

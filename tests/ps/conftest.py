@@ -169,12 +169,13 @@ def broker() -> MemoryBroker:
 RUN_SHARD = """
 import sys, orjson
 from pathlib import Path
-from ps.server import run_shard
+from ps.server import ShardOptions, run_shard
 from ps.settings import OptimizerSettings, SyncSettings, TableSettings
 o = orjson.loads(sys.argv[1])
 o["tables"] = {name: TableSettings(**t) for name, t in o["tables"].items()}
 o["state_dir"] = Path(o["state_dir"])
-run_shard(**o | {"dense_optimizer": OptimizerSettings(kind="adam"), "sync": SyncSettings(**o["sync"])})
+o |= {"dense_optimizer": OptimizerSettings(kind="adam"), "sync": SyncSettings(**o["sync"])}
+run_shard(ShardOptions(**o))
 """
 
 

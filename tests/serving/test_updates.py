@@ -91,12 +91,16 @@ def test_what_makes_no_sense_is_counted_told_and_leaves_a_gap(start, shards, bro
     item_row(consumer, 1, 0)
 
 
-def test_rows_of_another_width_are_refused(start, shards, until):
+def test_rows_of_another_width_are_refused(start, shards, until, item_row):
     consumer = start()
+    shards[0].publish({"item_id": {1: 7}})
     update = shards[0].update()
     update.rows["item_id"] = (np.array([1]), np.zeros((1, 3), np.float32))
     shards[0].send(update)
-    until(lambda: "rows of 3 floats, here they have 1" in (consumer.last_error or ""), "told")
+    until(lambda: consumer.refused == 1, "refused")
+    assert consumer.last_error.startswith("updates, partition ")
+    assert consumer.last_error.endswith("shard 0, table 'item_id': rows of 3 floats, here they have 1")
+    item_row(consumer, 1, 7)
 
 
 def test_the_next_consumer_reads_on_where_the_last_one_stopped(start, shards, item_row):
