@@ -59,10 +59,11 @@ class Bounds::Presence {
     }
     return positions;
   }
-  std::unordered_set<int64_t> present() const {
+  // Ids with a row, but for those that stand only where `skip` is set.
+  std::unordered_set<int64_t> present(const std::vector<bool>& skip) const {
     std::unordered_set<int64_t> ids;
     for (size_t i = 0; i < n_; ++i) {
-      if (present_[i]) ids.insert(ids_[i]);
+      if (present_[i] && !skip[i]) ids.insert(ids_[i]);
     }
     return ids;
   }
@@ -97,7 +98,7 @@ void Bounds::begin_batch(BoundedRows& table, const int64_t* ids, size_t n, int64
   const size_t room = config_.when_full == WhenFull::kRefuse ? free : config_.max_rows;
   const Presence known(table, ids, n);
   const std::vector<size_t> fresh = admitted(ids, known.absent(skip), room, skip);
-  const size_t taken = make_room(table, free, fresh.size(), known);
+  const size_t taken = make_room(table, free, fresh.size(), known, skip);
   for (size_t i = 0; i < fresh.size(); ++i) {
     if (i < taken) {
       roster_.insert(ids[fresh[i]]);
@@ -213,13 +214,14 @@ bool Bounds::admits(int64_t id) {
   return chance < static_cast<uint64_t>(std::ldexp(config_.probability, 64));
 }
 
-// How many of `wanted` new rows there is room for; the batch's own rows are not removed for it.
-size_t Bounds::make_room(BoundedRows& table, size_t free, size_t wanted, const Presence& batch) {
+// How many of `wanted` new rows there is room for; the rows that the batch changes are not removed for it.
+size_t Bounds::make_room(BoundedRows& table, size_t free, size_t wanted, const Presence& batch,
+                         const std::vector<bool>& skip) {
   if (wanted <= free && rows() <= config_.max_rows) return wanted;
   if (config_.when_full == WhenFull::kRefuse) return std::min(wanted, free);
   const size_t excess = rows() + wanted - config_.max_rows;
   const size_t need = std::min(excess, std::max(2 * wanted, kFewestEvicted));
-  return std::min(wanted, free + evict(table, need, batch.present()));
+  return std::min(wanted, free + evict(table, need, batch.present(skip)));
 }
 
 size_t Bounds::evict(BoundedRows& table, size_t need, const std::unordered_set<int64_t>& spared) {

@@ -92,7 +92,8 @@ class Bounds {
   std::vector<size_t> admitted(const int64_t* ids, const std::vector<size_t>& absent, size_t room,
                                std::vector<bool>& skip);
   bool admits(int64_t id);
-  size_t make_room(BoundedRows& table, size_t free, size_t wanted, const Presence& batch);
+  size_t make_room(BoundedRows& table, size_t free, size_t wanted, const Presence& batch,
+                   const std::vector<bool>& skip);
   size_t evict(BoundedRows& table, size_t need, const std::unordered_set<int64_t>& spared);
   std::vector<size_t> victims(const Window& window, size_t need,
                               const std::unordered_set<int64_t>& spared) const;

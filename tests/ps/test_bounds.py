@@ -377,3 +377,12 @@ def test_a_table_without_optimizer_has_no_bounds():
     table = EmbeddingTable(TableSettings(dim=2, max_rows=1), 1, optimizer=False)
     table.assign(np.arange(10), np.zeros((10, 2), np.float32))
     assert len(table) == 10
+
+
+def test_a_row_whose_gradient_is_skipped_is_not_spared_as_one_of_the_batch():
+    settings = TableSettings(dim=2, max_rows=1, optimizer=OptimizerSettings(bad_gradients="skip"))
+    for table in (EmbeddingTable(settings, 7), ReferenceTable(settings, 7)):
+        table.assign(np.array([0]), np.ones((1, 2), np.float32), NOW_MS)
+        grads = np.array([[np.nan, 1], [1, 1], [1, 1]], np.float32)
+        table.apply_gradients(np.array([0, 1, 0]), grads, NOW_MS)
+        assert table.contains(np.array([0, 1])).tolist() == [False, True]
