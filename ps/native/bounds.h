@@ -38,6 +38,8 @@ struct BoundsCounts {
   uint64_t expired = 0;    // rows removed for their age
   uint64_t evicted = 0;    // rows removed to make room
   uint64_t overflows = 0;  // times the filter gave up half of its window for want of cells
+
+  bool operator==(const BoundsCounts&) const = default;
 };
 
 // As arrays for a snapshot.
