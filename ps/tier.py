@@ -119,7 +119,7 @@ class TieredTable:
                 kept = self._admitted(self._bounds, distinct, places, grads, ts_ms)
                 distinct, places = distinct[kept], np.where(kept, np.cumsum(kept) - 1, -1)[places]
             for piece in self.rows.brought(distinct, self._most_rows):
-                mine = (places >= piece.start) & (places < piece.stop)
+                mine = _within(piece, places, len(distinct))
                 self.rows.hot.apply_gradients(ids[mine], grads[mine], ts_ms, step)
             if self._bounds is not None:
                 self._bounds.end_batch(self.rows)
@@ -273,6 +273,14 @@ def make_table(
     if path is None:
         raise ValueError("disk: a directory for the rows is needed")
     return TieredTable(settings, seed, path, settings.disk.memory_bytes, threads=threads)
+
+
+def _within(piece: slice, places: Int32, count: int) -> slice | Bools:
+    """What a batch has in a piece of its `count` distinct ids that are kept; at -1 are others."""
+    if piece.start == 0 and count <= piece.stop and places.min(initial=0) == 0:
+        return slice(None)
+    is_within: Bools = (places >= piece.start) & (places < piece.stop)
+    return is_within
 
 
 def _sums(places: Int32, count: int, grads: Float32) -> Float32:

@@ -38,6 +38,8 @@ struct BoundsCounts {
   uint64_t expired = 0;    // rows removed for their age
   uint64_t evicted = 0;    // rows removed to make room
   uint64_t overflows = 0;  // times the filter gave up half of its window for want of cells
+
+  bool operator==(const BoundsCounts&) const = default;
 };
 
 // As arrays for a snapshot.
@@ -74,6 +76,9 @@ class Bounds {
   void enroll(const BoundedRows& table, const int64_t* ids, size_t n);
   // After `rows` rows were removed by their owner.
   void forget(const BoundedRows& table, size_t rows);
+  // After a change that failed in the middle: rows may have come or gone that it has not been told of. Takes
+  // no memory.
+  void recount(const BoundedRows& table) { strays_ = roster_.size() - table.size(); }
 
   std::optional<int64_t> now_ms() const { return clock_.now_ms(); }
   BoundsCounts counts() const;

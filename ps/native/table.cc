@@ -136,28 +136,42 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
   SummedGradients sums(hashes, gradients, config_.dim);
   gradient_policy_.apply(gradients, sums);
   std::vector<bool> skip = sums.skipped();
-  if (bounds_) bounds_->begin_batch(*this, ids, n, ts_ms, skip);
-  walk<Access::kExclusive>(by_segment(hashes, skip),
-                           prefetch_change(codec_.row_bytes(), gradients, config_.dim),
-                           [&, optimizer = OptimizerBatch(optimizer_, learning_rate)](
-                               Segment& segment, const Probe& probe, uint32_t row) mutable {
-                             const int64_t id = ids[probe.position];
-                             if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
-                             segment.before_change(id, probe.hash, row);
-                             optimizer.step(segment.rows.values(row), sums.at(probe.position));
-                             RowMeta& meta = segment.rows.meta(row);
-                             meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
-                             meta.set_count(meta.count() + 1);
-                           });
-  if (bounds_) bounds_->end_batch(*this);
+  bounded([&] {
+    if (bounds_) bounds_->begin_batch(*this, ids, n, ts_ms, skip);
+    walk<Access::kExclusive>(by_segment(hashes, skip),
+                             prefetch_change(codec_.row_bytes(), gradients, config_.dim),
+                             [&, optimizer = OptimizerBatch(optimizer_, learning_rate)](
+                                 Segment& segment, const Probe& probe, uint32_t row) mutable {
+                               const int64_t id = ids[probe.position];
+                               if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
+                               segment.before_change(id, probe.hash, row);
+                               optimizer.step(segment.rows.values(row), sums.at(probe.position));
+                               RowMeta& meta = segment.rows.meta(row);
+                               meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
+                               meta.set_count(meta.count() + 1);
+                             });
+    if (bounds_) bounds_->end_batch(*this);
+  });
+}
+
+template <class Change>
+void Table::bounded(Change change) {
+  try {
+    change();
+  } catch (...) {
+    if (bounds_) bounds_->recount(*this);
+    throw;
+  }
 }
 
 void Table::assign(const int64_t* ids, size_t n, const float* rows, size_t width,
                    const int64_t* last_update_ms, const uint32_t* counts) {
   if (!all_finite(rows, n * width)) throw std::invalid_argument("a row holds NaN or an infinite value");
   const auto turn = this->turn();
-  if (bounds_) bounds_->enroll(*this, ids, n);
-  set_rows(ids, n, rows, width, last_update_ms, counts, true);
+  bounded([&] {
+    if (bounds_) bounds_->enroll(*this, ids, n);
+    set_rows(ids, n, rows, width, last_update_ms, counts, true);
+  });
 }
 
 void Table::put_back(const int64_t* ids, size_t n, const float* rows, const int64_t* last_update_ms,
@@ -191,8 +205,11 @@ void Table::set_rows(const int64_t* ids, size_t n, const float* rows, size_t wid
 
 size_t Table::remove(const int64_t* ids, size_t n) {
   const auto turn = this->turn();
-  const size_t removed = drop(ids, n);
-  if (bounds_) bounds_->forget(*this, removed);
+  size_t removed = 0;
+  bounded([&] {
+    removed = drop(ids, n);
+    if (bounds_) bounds_->forget(*this, removed);
+  });
   return removed;
 }
 
@@ -364,7 +381,9 @@ void Table::start_pass() {
 
 size_t Table::sweep() {
   const auto turn = this->turn();
-  return bounds_ ? bounds_->sweep(*this) : 0;
+  size_t left = 0;
+  bounded([&] { left = bounds_ ? bounds_->sweep(*this) : 0; });
+  return left;
 }
 
 std::optional<int64_t> Table::now_ms() const {

@@ -119,6 +119,9 @@ class Table final : public BoundedRows {
   std::unique_lock<std::mutex> turn() const {
     return bounds_ ? std::unique_lock(changes_) : std::unique_lock<std::mutex>();
   }
+  // `change`, after which the bounds know how many rows there are, also when it throws.
+  template <class Change>
+  void bounded(Change change);
   void set_rows(const int64_t* ids, size_t n, const float* rows, size_t width, const int64_t* last_update_ms,
                 const uint32_t* counts, bool touch);
   size_t remove_rows(const int64_t* ids, size_t n, bool touch);

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <memory>
 #include <new>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -170,12 +173,64 @@ void check_that_failures_leak_nothing() {
   FRESHET_CHECK(request > 5 && table.size() == 5);
 }
 
+// However a batch, a removal or a pass fails, the table has as many rows afterwards as it may, and no more.
+void check_that_a_limit_survives_failures() {
+  check_context = "a table with a limit of rows";
+  constexpr size_t kMostRows = 100;
+  TableConfig config{};
+  config.dim = 2;
+  config.optimizer = OptimizerKind::kSgd;
+  config.threads = 1;
+  Table full(config);
+  full.set_bounds({.min_count = 1,
+                   .window_ms = 0,
+                   .tracked_ids = 1,
+                   .probability = 1,
+                   .expire_after_ms = 10,
+                   .max_rows = kMostRows,
+                   .when_full = WhenFull::kOldest,
+                   .slice_rows = 50,
+                   .seed = 1});
+  const std::vector<float> gradients(2 * kMostRows, 1.0f);
+  const auto learn = [&](Table& table, int64_t first, size_t n, int64_t ts_ms) {
+    std::vector<int64_t> ids(n);
+    std::iota(ids.begin(), ids.end(), first);
+    table.apply_gradients(ids.data(), n, gradients.data(), ts_ms, kLearningRate);
+  };
+  for (size_t i = 0; i < EventClock::kBatches; ++i) learn(full, 0, kMostRows, 0);
+  for (size_t i = 0; i < EventClock::kBatches; ++i) learn(full, 0, kMostRows / 2, 11);
+  std::vector<int64_t> some(kMostRows / 2);
+  std::iota(some.begin(), some.end(), 20);
+  const std::function<void(Table&)> calls[] = {
+      [&](Table& table) { learn(table, 1000, 60, 11); },
+      [&](Table& table) { table.remove(some.data(), some.size()); },
+      [&](Table& table) { table.start_pass(), table.sweep(); },
+  };
+  for (const auto& call : calls) {
+    bool failed = true;
+    for (size_t request = 0; failed; ++request) {
+      const std::unique_ptr<Table> table = full.clone();
+      try {
+        FailingMemory memory(request, FailingMemory::Mode::kOnce, &failed);
+        call(*table);
+      } catch (const std::bad_alloc&) {
+      }
+      for (int64_t i = 0; i < 20; ++i) {
+        learn(*table, 2000 + 40 * i, 40, 11);
+        FRESHET_CHECK(table->size() <= kMostRows);
+      }
+      FRESHET_CHECK(table->size() == kMostRows);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace freshet
 
 int main(int argc, char** argv) {
   using freshet::check_context;
   freshet::check_that_failures_leak_nothing();
+  freshet::check_that_a_limit_survives_failures();
   size_t requests = 0;
   for (int i = 1; i < argc; ++i) {
     check_context = argv[i];

@@ -22,6 +22,7 @@ size_t compare_with_reference(std::span<const uint8_t> bytes) {
     check_context += '.';
     FRESHET_CHECK(table.perform(*operation) == reference.perform(*operation));
     FRESHET_CHECK(table.table().size() == reference.table().size());
+    FRESHET_CHECK(table.table().bounds_counts() == reference.table().bounds_counts());
     FRESHET_CHECK(table.table().capacity() >= table.table().size());
     ++done;
   }

@@ -19,15 +19,23 @@ PROOFS = Path("tests/ps/native")
 BUILD = SCRATCH / "build"
 TIMEOUT_S = 120
 
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", str(TIMEOUT_S)]
+# It needs replicas, which are no part of the copy.
+NOT_ALONE = ("test_tier_shard.py",)
+
+
+def tests(*patterns: str) -> list[str]:
+    """The files of tests/ps that fit."""
+    found = (path for pattern in patterns for path in sorted((ROOT / "tests/ps").glob(pattern)))
+    return [str(path.relative_to(ROOT)) for path in found if path.name not in NOT_ALONE]
+
+
 # The fastest first.
 CHECKS = {
     "replay": [BUILD / "replay", PROOFS / "corpus", "60"],
     "stress": [BUILD / "stress", "200"],
-    "pytest": [
-        *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", str(TIMEOUT_S)),
-        *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tests/ps").glob("test_table*.py")),
-        *("--deselect", "tests/ps/test_table_bugs.py"),
-    ],
+    "bounds": [*PYTEST, *tests("test_bounds*.py", "test_admission_filter.py", "test_tier*.py")],
+    "pytest": [*PYTEST, *tests("test_table*.py"), "--deselect", "tests/ps/test_table_bugs.py"],
     "allocation failures": [
         BUILD / "allocation_failures",
         *sorted((ROOT / PROOFS / "corpus").glob("memory-*")),

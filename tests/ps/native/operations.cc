@@ -1,5 +1,6 @@
 #include "operations.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "hash.h"
@@ -85,6 +86,22 @@ std::vector<int64_t> Program::ids(unsigned family, size_t n, uint64_t start, uin
   std::vector<int64_t> ids(n);
   for (size_t i = 0; i < n; ++i) ids[i] = static_cast<int64_t>(id(i));
   return ids;
+}
+
+BoundsConfig bounds_of(const Operation& operation) {
+  constexpr size_t kMostRows[] = {0xffff'fffe, 1, 100, 3000};
+  const uint64_t seed = operation.seed;
+  BoundsConfig config{};
+  config.min_count = static_cast<uint32_t>(1 + seed % 4);
+  config.window_ms = std::max<int64_t>(0, operation.ts_ms);
+  config.tracked_ids = 5000;
+  config.probability = config.min_count == 1 && seed & 64 ? 0.5 : 1.0;
+  config.expire_after_ms = static_cast<int64_t>(seed / 4 % 4) << 35;
+  config.max_rows = kMostRows[seed / 16 % 4];
+  config.when_full = static_cast<WhenFull>(seed / 64 % 3);
+  config.slice_rows = 200;
+  config.seed = seed;
+  return config;
 }
 
 std::vector<float> floats_of(uint64_t seed, size_t n) {

@@ -27,8 +27,20 @@ enum class Act : uint8_t {
   kGradientsWithNan,  // refused, as the next two
   kGradientsWithInfiniteSum,
   kAssignInfinity,  // refused
+  kCount,
+  kLookupUnique,
+  kMark,
+  kForgetMark,
+  kTouchedSinceMark,
+  kBeginCut,  // refused while there is one
+  kReadCut,   // some rows of it
+  kReadCutToItsEnd,
+  kCloseCut,
+  kSetBounds,   // refused unless the table is empty
+  kTimePasses,  // as many batches as the clock of the bounds needs to follow
+  kExpire,
 };
-inline constexpr unsigned kActs = 15;
+inline constexpr unsigned kActs = 27;
 
 inline constexpr float kLearningRate = 0.125f;
 
@@ -60,6 +72,9 @@ class Program {
   TableConfig config_;
   size_t ids_left_ = kMostIds;
 };
+
+// Bounds from the seed and the time of an operation: any of them, limits of few rows.
+BoundsConfig bounds_of(const Operation& operation);
 
 // Small multiples of 1/16, so that most sums are exact, the same for the same seed.
 std::vector<float> floats_of(uint64_t seed, size_t n);

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -57,7 +58,11 @@ class Subject {
 
   const TableConfig& config() const { return config_; }
   T& table() { return *table_; }
-  Subject clone() const { return {config_, table_->clone()}; }
+  Subject clone() const {
+    Subject copy(config_, table_->clone());
+    copy.bounds_ = bounds_;
+    return copy;
+  }
 
   Outcome perform(const Operation& operation) {
     return perform(operation, [](auto call) { call(); });
@@ -97,15 +102,47 @@ class Subject {
         return items(around);
       case Act::kTouched:
       case Act::kTouchedAndClear:
-        return touched(o.act == Act::kTouchedAndClear, around);
+        return touched(0, o.act == Act::kTouchedAndClear, around);
       case Act::kClone:
+        cut_.reset();
         around([&] { table_ = table_->clone(); });
         return {};
       case Act::kRestore:
         return restore(o, around);
+      case Act::kCount:
+        return count(o, around);
+      case Act::kLookupUnique:
+        return lookup_unique(o, around);
+      case Act::kMark:
+      case Act::kForgetMark:
+        return mark(o, around);
+      case Act::kTouchedSinceMark:
+        return touched(mark_of(o), o.seed & 128, around);
+      case Act::kBeginCut:
+        return begin_cut(around);
+      case Act::kReadCut:
+      case Act::kReadCutToItsEnd:
+        return read_cut(o, around);
+      case Act::kCloseCut:
+        around([&] { cut_.reset(); });
+        return {};
+      case Act::kSetBounds:
+        around([&] { table_->set_bounds(bounds_of(o)); });
+        bounds_ = bounds_of(o);
+        return {};
+      case Act::kTimePasses:
+        around([&] {
+          for (size_t i = 0; i < EventClock::kBatches; ++i)
+            table_->apply_gradients(nullptr, 0, nullptr, o.ts_ms, kLearningRate);
+        });
+        return now();
+      case Act::kExpire:
+        return expire(around);
     }
     return {};
   }
+
+  static unsigned mark_of(const Operation& o) { return o.seed % (TouchedSets::kMarks + 1); }
 
   template <class Around>
   Outcome apply_gradients(const Operation& o, Around around) {
@@ -178,10 +215,90 @@ class Subject {
   }
 
   template <class Around>
-  Outcome touched(bool clear, Around around) {
+  Outcome touched(unsigned mark, bool move, Around around) {
     Outcome outcome;
-    around([&] { outcome.ids = table_->touched_since(0, clear); });
+    around([&] { outcome.ids = table_->touched_since(mark, move); });
     std::ranges::sort(outcome.ids);
+    return outcome;
+  }
+
+  template <class Around>
+  Outcome mark(const Operation& o, Around around) {
+    unsigned made = 0;
+    around([&] {
+      if (o.act == Act::kMark) made = table_->mark();
+      if (o.act == Act::kForgetMark) table_->forget(mark_of(o));
+    });
+    Outcome outcome;
+    outcome.counts = {made};
+    return outcome;
+  }
+
+  template <class Around>
+  Outcome count(const Operation& o, Around around) {
+    Outcome outcome;
+    outcome.counts.resize(o.ids.size());
+    around([&] { table_->count(o.ids.data(), o.ids.size(), outcome.counts.data()); });
+    return outcome;
+  }
+
+  template <class Around>
+  Outcome lookup_unique(const Operation& o, Around around) {
+    std::optional<UniqueRows> found;
+    around([&] { found.emplace(table_->lookup_unique(o.ids.data(), o.ids.size())); });
+    Outcome outcome;
+    outcome.ids = found->unique.ids;
+    outcome.times.assign(found->unique.inverse.begin(), found->unique.inverse.end());
+    outcome.bits = bits_of({found->rows.get(), found->rows.get() + outcome.ids.size() * config_.dim});
+    return outcome;
+  }
+
+  template <class Around>
+  Outcome begin_cut(Around around) {
+    // One that was read to its end no longer counts.
+    if (cut_ && read_.ids.size() == cut_rows_) cut_.reset();
+    const size_t rows = table_->size();
+    decltype(cut_) begun;
+    around([&] { begun = table_->cut(); });
+    cut_ = std::move(begun);
+    read_ = {};
+    cut_rows_ = rows;
+    return {};
+  }
+
+  // Chunks have no order: what is compared is their sum, and that no row comes twice.
+  template <class Around>
+  Outcome read_cut(const Operation& o, Around around) {
+    if (!cut_) return {};
+    const size_t most = 1 + o.seed * 8;
+    size_t left = o.act == Act::kReadCut ? most : cut_rows_ + 1;
+    for (Items chunk; left > 0; left -= std::min(left, chunk.ids.size())) {
+      around([&] { chunk = cut_->next(std::min(most, left)); });
+      if (chunk.ids.empty()) break;
+      read_.ids.insert(read_.ids.end(), chunk.ids.begin(), chunk.ids.end());
+      read_.rows.insert(read_.rows.end(), chunk.rows.begin(), chunk.rows.end());
+      read_.last_update_ms.insert(read_.last_update_ms.end(), chunk.last_update_ms.begin(),
+                                  chunk.last_update_ms.end());
+      read_.counts.insert(read_.counts.end(), chunk.counts.begin(), chunk.counts.end());
+    }
+    return o.act == Act::kReadCut ? Outcome{} : sorted(read_, table_->row_floats());
+  }
+
+  template <class Around>
+  Outcome expire(Around around) {
+    uint32_t sweeps = 0, looks = 0;
+    around([&] {
+      table_->start_pass();
+      for (; const auto left = static_cast<uint32_t>(table_->sweep()); ++sweeps) looks += left;
+    });
+    Outcome outcome = now();
+    outcome.counts = {sweeps, looks};
+    return outcome;
+  }
+
+  Outcome now() const {
+    Outcome outcome;
+    if (const std::optional<int64_t> now_ms = table_->now_ms()) outcome.times = {*now_ms};
     return outcome;
   }
 
@@ -191,11 +308,14 @@ class Subject {
     TableConfig config = config_;
     config.placement_seed = mix(o.seed, config.placement_seed);
     config.initial_capacity_rows = all.ids.size() / 2;
+    cut_.reset();
     std::unique_ptr<T> other;
     around([&] {
       other = std::make_unique<T>(config);
+      if (bounds_) other->set_bounds(*bounds_);
       other->assign(all.ids.data(), all.ids.size(), all.rows.data(), table_->row_floats(),
                     all.last_update_ms.data(), all.counts.data());
+      if (!other->restore_bounds(table_->bounds_state())) throw std::logic_error("another filter");
     });
     table_ = std::move(other);
     config_ = config;
@@ -204,6 +324,10 @@ class Subject {
 
   TableConfig config_;
   std::unique_ptr<T> table_;
+  std::optional<BoundsConfig> bounds_;
+  decltype(std::declval<T&>().cut()) cut_;  // null: none; after the table, which it must not outlive
+  Items read_;                              // of it
+  size_t cut_rows_ = 0;
 };
 
 }  // namespace freshet
