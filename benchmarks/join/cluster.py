@@ -17,10 +17,10 @@ from jobs.stack.addresses import resolve
 from jobs.stack.broker import create_topics
 from jobs.stack.flink import Flink
 from jobs.stack.layout import RunDirectory
-from jobs.stack.part import Part, PartLostError
-from jobs.stack.plan import joiner_trouble, plan
+from jobs.stack.part import Part
+from jobs.stack.plan import plan
 from jobs.stack.process import Process, stop_all
-from jobs.stack.rest import FlinkUnreachableError
+from jobs.stack.rest import FlinkUnreachableError, is_running
 
 PATIENCE_S: Final = 180.0
 SLOTS: Final = 2
@@ -111,27 +111,25 @@ class Cluster:
         if not submission.wait(PATIENCE_S) or submission.status():
             submission.kill()
             raise BenchError(f"{job.name} can't be submitted: {submission.output().decode()}")
-        trouble: str | None = None
-
-        def runs() -> bool:
-            nonlocal trouble
-            try:
-                trouble = joiner_trouble(flink, job.name)
-            except PartLostError as lost:
-                trouble = str(lost)
-            return trouble is None
-
+        rest = flink.rest
+        live = wait_for(lambda: rest.live_job(job.name), f"{job.name} among the jobs")
+        job_id: str = live["jid"]
         try:
-            wait_for(runs, f"{job.name} to run")
-        except BenchError as error:
-            raise BenchError(f"{error}: {trouble}") from None
-        live = flink.rest.live_job(job.name)
-        assert live
-        try:
-            yield live["jid"]
+            self._await_running(job_id)
+            yield job_id
         finally:
-            flink.cancel()
-            wait_for(lambda: flink.rest.live_job(job.name) is None, f"{job.name} to end")
+            rest.cancel(job_id)
+            wait_for(lambda: rest.live_job(job.name) is None, f"{job.name} to end")
+
+    def _await_running(self, job_id: str) -> None:
+        def runs() -> bool:
+            job = self._flink.rest.job(job_id)
+            return job is not None and is_running(job)
+
+        try:
+            wait_for(runs, "the job to run")
+        except BenchError as error:
+            raise BenchError(f"{error}: {self._flink.rest.root_cause(job_id)}") from None
 
     def begin_savepoint(self, job_id: str) -> str:
         """Has everything in the state written out, each entry once; the number to ask for it."""
