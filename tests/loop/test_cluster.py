@@ -62,8 +62,10 @@ class Own(NamedTuple):
         done = subprocess.run(
             command, cwd=self.run.path, env=env, capture_output=True, text=True, timeout=240
         )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        said = done.stdout + done.stderr
+        assert done.returncode == status, said
+        # What is said beside a result must not be taken for part of it.
+        return said if status else done.stdout
 
     def send(self, topic: str, event: Callable[[int], dict[str, Any]]) -> None:
         producer = Producer({"bootstrap.servers": self.job.kafka.bootstrap})
