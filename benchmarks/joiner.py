@@ -121,6 +121,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--events", type=int, default=4_000_000, help="in a topic; fewer end a measurement early"
     )
+    parser.add_argument("--checkpoint-s", type=float, default=5, help="seconds between checkpoints")
     parser.add_argument("--rounds", type=int, default=1, help="medians of so many measurements")
     parser.add_argument(
         "--waiting",
@@ -136,7 +137,11 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     sizes = Sizes(
-        options.warm_up, options.seconds, options.events, waiting=min(100_000, options.events // 10)
+        options.warm_up,
+        options.seconds,
+        options.events,
+        waiting=min(100_000, options.events // 10),
+        checkpoint_s=options.checkpoint_s,
     )
     found: dict[str, dict[str, Any]] = {f"items_{items}": {} for items in options.items}
     found["waiting"] = {}

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ from jobs.stack.process import Process, stop_all
 from jobs.stack.rest import FlinkUnreachableError, is_running
 
 PATIENCE_S: Final = 180.0
-SLOTS: Final = 2
 Submission = Callable[[Flink, Job, RunDirectory], Sequence[str]]
 """The command that hands a job to a cluster."""
 
@@ -36,8 +35,10 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
     """The first true value of `condition`; raises BenchError when it takes too long."""
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
-        if value := condition():
-            return value
+        # A JobManager that is busy is asked again.
+        with suppress(FlinkUnreachableError):
+            if value := condition():
+                return value
         time.sleep(0.1)
     raise BenchError(f"waited {PATIENCE_S:.0f} s in vain for {what}")
 
@@ -51,7 +52,7 @@ class Cluster:
         self._job = resolve(job)
         self.kafka = self._job.kafka
         self.metrics_address = self._job.joiner.metrics_addresses[1]
-        self._flink = Flink(self._job, self.run)
+        self._rest = Flink(self._job, self.run).rest
         self._parts = {part.name: part for part in plan(job, self._job, self.run)}
         self._started: list[Process] = []
 
@@ -67,7 +68,7 @@ class Cluster:
     def placed(self, job: Job) -> Job:
         """A job with the addresses of this cluster, and its topics."""
         kafka = self.kafka.model_copy(update={"topics": job.kafka.topics})
-        joiner = job.joiner.model_copy(update={"flink_address": self._flink.address})
+        joiner = job.joiner.model_copy(update={"flink_address": self._job.joiner.flink_address})
         placed = job.model_copy(update={"kafka": kafka, "joiner": joiner})
         create_topics(placed.kafka)
         return placed
@@ -91,15 +92,14 @@ class Cluster:
 
     @contextmanager
     def task_manager(self) -> Iterator[psutil.Process]:
+        """A TaskManager that starts; the job that it is for can be submitted meanwhile."""
         process = self._launch(self._parts["taskmanager-0"])
-        self._await(self._parts["taskmanager-0"])
-        wait_for(lambda: self._get("/overview").get("slots-available") == SLOTS, "the TaskManager")
         try:
             yield psutil.Process(process.pid)
         finally:
             stop_all([process], 5.0)
             self._started.remove(process)
-            wait_for(lambda: self._get("/overview").get("taskmanagers") == 0, "the TaskManager to end")
+            wait_for(lambda: not self._rest.get("/overview")["taskmanagers"], "the TaskManager to end")
 
     @contextmanager
     def running(self, job: Job, submission_of: Submission) -> Iterator[str]:
@@ -111,50 +111,44 @@ class Cluster:
         if not submission.wait(PATIENCE_S) or submission.status():
             submission.kill()
             raise BenchError(f"{job.name} can't be submitted: {submission.output().decode()}")
-        rest = flink.rest
-        live = wait_for(lambda: rest.live_job(job.name), f"{job.name} among the jobs")
+        live = wait_for(lambda: self._rest.live_job(job.name), f"{job.name} among the jobs")
         job_id: str = live["jid"]
         try:
             self._await_running(job_id)
             yield job_id
         finally:
-            rest.cancel(job_id)
-            wait_for(lambda: rest.live_job(job.name) is None, f"{job.name} to end")
+            self._rest.cancel(job_id)
+            wait_for(lambda: self._rest.live_job(job.name) is None, f"{job.name} to end")
 
     def _await_running(self, job_id: str) -> None:
         def runs() -> bool:
-            job = self._flink.rest.job(job_id)
+            job = self._rest.job(job_id)
             return job is not None and is_running(job)
 
         try:
             wait_for(runs, "the job to run")
         except BenchError as error:
-            raise BenchError(f"{error}: {self._flink.rest.root_cause(job_id)}") from None
+            raise BenchError(f"{error}: {self._rest.root_cause(job_id)}") from None
 
     def begin_savepoint(self, job_id: str) -> str:
         """Has everything in the state written out, each entry once; the number to ask for it."""
         wanted = {"target-directory": f"file://{self.run.flink}/savepoints", "formatType": "CANONICAL"}
-        url = f"http://{self._flink.address}/jobs/{job_id}/savepoints"
+        url = f"{self._rest.url}/jobs/{job_id}/savepoints"
         return str(orjson.loads(ask(url, 10, method="POST", body=orjson.dumps(wanted)))["request-id"])
 
     def savepoint_bytes(self, job_id: str, number: str) -> int | None:
         """The size of a savepoint; None: it is not whole yet."""
-        location = self._flink.rest.savepoint(job_id, number)
-        if location is None:
-            return None
-        files = Path(location.removeprefix("file:")).rglob("*")
-        return sum(file.stat().st_size for file in files if file.is_file())
+        with suppress(FlinkUnreachableError):
+            if (location := self._rest.savepoint(job_id, number)) is not None:
+                files = Path(location.removeprefix("file:")).rglob("*")
+                return sum(file.stat().st_size for file in files if file.is_file())
+        return None
 
     def checkpoint_bytes(self, job_id: str) -> int:
         """What the newest checkpoint refers to: files of RocksDB as they are."""
-        completed = self._get(f"/jobs/{job_id}/checkpoints").get("latest", {}).get("completed")
-        return int(completed["state_size"]) if completed else 0
-
-    def _get(self, path: str) -> Any:
-        try:
-            return self._flink.rest.get(path)
-        except FlinkUnreachableError:
-            return {}
+        path = f"/jobs/{job_id}/checkpoints"
+        completed = wait_for(lambda: self._rest.get(path)["latest"]["completed"], "a checkpoint")
+        return int(completed["state_size"])
 
     def _launch(self, part: Part) -> Process:
         part.prepare()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.join.cluster import SLOTS, BenchError, Submission
+from benchmarks.join.cluster import BenchError, Submission
 from benchmarks.join.stream import OUT_OF_ORDER_S, SCHEMA, WINDOW_S
 from jobs.spec import Job
 from jobs.stack.flink import Flink
 from jobs.stack.layout import PROJECT, RunDirectory
 
-CHECKPOINT_INTERVAL_MS: Final = 5000
+SLOTS: Final = 2
 CLUSTER: Final = {
     "taskmanager.numberOfTaskSlots": f"{SLOTS}",
     "taskmanager.memory.managed.size": "1g",
@@ -31,11 +31,11 @@ class Engine:
 
     submission: Submission
     one_item: bool = False
-    joiner: str = "python"
+    joiner: str = "jvm"
     """`joiner.engine`, of ours."""
 
 
-def job_of(name: str, features: str, joiner: str = "python") -> Job:
+def job_of(name: str, features: str, joiner: str = "jvm", checkpoint_s: float = 5) -> Job:
     """Ours as a job, of which the others take name and topics; those it writes carry its name."""
     own = {topic: f"{name}_{topic}" for topic in ("actions", "examples", "dead_letters", "updates")}
     return Job.model_validate(
@@ -56,7 +56,7 @@ def job_of(name: str, features: str, joiner: str = "python") -> Job:
                 "parallelism": 1 if joiner == "python" else SLOTS,
                 "out_of_order_s": OUT_OF_ORDER_S,
                 "max_past_s": 365 * 86_400,
-                "checkpoint_interval_ms": CHECKPOINT_INTERVAL_MS,
+                "checkpoint_interval_ms": round(checkpoint_s * 1000),
                 "flink_options": CLUSTER,
             },
         }
@@ -89,7 +89,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "parallelism": SLOTS,
         "window_s": WINDOW_S,
         "out_of_order_s": OUT_OF_ORDER_S,
-        "checkpoint_interval_ms": CHECKPOINT_INTERVAL_MS,
+        "checkpoint_interval_ms": job.joiner.checkpoint_interval_ms,
     }
 
 

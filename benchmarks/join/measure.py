@@ -16,8 +16,8 @@ FIRST_SHARE, LAST_SHARE = 0.3, 0.95
 """Between them a stream is measured that is too short for the times asked for."""
 EMPTY: Final = 1000
 """So few impressions that their state is as good as none."""
-MOST_PER_LEVEL: Final = 500_000
-"""Requests that are read while so many impressions wait: two to three gigabytes for all levels."""
+MOST_PER_LEVEL: Final = 200_000
+"""Requests that are read while so many impressions wait."""
 Rates = dict[str, Any]
 
 
@@ -31,6 +31,7 @@ class Sizes:
     """In a topic of requests."""
     waiting: int
     """Impressions that wait in steady state."""
+    checkpoint_s: float
 
 
 class Bench:
@@ -42,13 +43,14 @@ class Bench:
     @contextmanager
     def case(self, items: int) -> Iterator[tuple[Input, Input]]:
         """The same requests of so many items twice: as they are, and as one event per item."""
-        sizes = self._sizes
-        stream = make_stream(items, [Phase(sizes.events, sizes.waiting)], self._cluster.kafka.partitions)
+        # Longer ones are read more slowly.
+        events = self._sizes.events if items == 1 else self._sizes.events // 2
+        stream = make_stream(items, [Phase(events, self._sizes.waiting)], self._cluster.kafka.partitions)
         with self.written(stream, f"features_{items}") as whole:
             if items == 1:
                 yield whole, whole
             else:
-                begin = stream.first(sizes.events // items)
+                begin = stream.first(events // items)
                 with self.written(begin, f"features_{items}_split", events_per_request=items) as split:
                     yield whole, split
 
@@ -65,7 +67,7 @@ class Bench:
     @contextmanager
     def running(self, name: str, engine: Engine, given: Input) -> Iterator[tuple[str, Drive]]:
         """A join on a new TaskManager: the id of its job, and what keeps it running."""
-        job = self._cluster.placed(job_of(name, given.topic, engine.joiner))
+        job = self._cluster.placed(job_of(name, given.topic, engine.joiner, self._sizes.checkpoint_s))
         actions = Writer(job.kafka.bootstrap, job.kafka.topics.actions)
         with (
             self._cluster.task_manager() as process,
