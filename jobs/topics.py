@@ -20,6 +20,13 @@ CONNECT_S = 30.0
 LOOK_S = 2.0
 """Those who look again and again give up sooner: meanwhile somebody has to start a broker that died."""
 BATCH, WAIT_S = 10_000, 0.05
+_COORDINATOR_MOVES = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+    }
+)
 SILENCE_S = 30.0
 """A broker that sends nothing for so long, though the end is not reached, is taken for lost."""
 
@@ -46,7 +53,16 @@ class JoinerOffsets:
 
     def read(self) -> dict[int, int]:
         """The next offset by partition, as last committed; partitions without a commit are left out."""
-        found = self._consumer.committed(self._partitions, timeout=self._patience_s)
+        deadline_s = time.monotonic() + self._patience_s
+        while True:
+            try:
+                found = self._consumer.committed(self._partitions, timeout=self._patience_s)
+                break
+            except KafkaException as error:
+                # A broker that has just started, or a group that is new: it is asked again.
+                if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(WAIT_S)
         return {each.partition: each.offset for each in found if each.offset >= 0}
 
     def close(self) -> None:
