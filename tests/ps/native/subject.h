@@ -244,10 +244,8 @@ class Subject {
 
   template <class Around>
   Outcome lookup_unique(const Operation& o, Around around) {
-    std::vector<int64_t> ids = o.ids;
-    for (size_t i = 2; i < ids.size(); i += 3) ids[i] = ids[i / 2];  // repeats before ids that are new
     std::optional<UniqueRows> found;
-    around([&] { found.emplace(table_->lookup_unique(ids.data(), ids.size())); });
+    around([&] { found.emplace(table_->lookup_unique(o.ids.data(), o.ids.size())); });
     Outcome outcome;
     outcome.ids = found->unique.ids;
     outcome.times.assign(found->unique.inverse.begin(), found->unique.inverse.end());
