@@ -1,4 +1,7 @@
-"""Follows the topic `examples`: committed messages, from the shards' marks on, in batches."""
+"""Follows the topic `examples`: committed messages, from the shards' marks on, in batches.
+
+What the topic no longer has is read from the archive, if there is one.
+"""
 
 import logging
 import time
@@ -8,7 +11,9 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from google.protobuf.message import DecodeError
 
+from model.archive import Archive
 from model.batches import Batch, Batcher, Message
+from model.history import History
 from pipelines.example_pb2 import ExampleList
 
 _POLL_S: Final = 0.05
@@ -36,14 +41,21 @@ class ExampleSource:
         group: str,
         worker: int,
         marks: Marks,
+        archive: str | None = None,
     ) -> None:
-        """`marks`: what `ps.client.Shards.marks` gives; may raise, then `poll` does."""
+        """`marks`: what `ps.client.Shards.marks` gives; may raise, then `poll` does.
+
+        `archive`: the URL of that of the topic. Without one, a partition that no shard knows begins with what
+        the topic has.
+        """
         self._topic = topic
         self._marks = marks
+        self._history = None if archive is None else History(Archive(archive, topic), self._oldest)
         self._batcher = Batcher()
         self._owned: list[int] = []
         self._is_placed = True
         self._next: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._complaints: set[str] = set()
         self.malformed = 0
         """Messages that are no list of examples."""
@@ -54,7 +66,8 @@ class ExampleSource:
                 "group.instance.id": f"{group}-{worker}",
                 "session.timeout.ms": 10_000,
                 "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
+                # What is no longer there is looked for in the archive, and told.
+                "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
@@ -69,7 +82,8 @@ class ExampleSource:
     def poll(self, batch_size: int, max_wait_s: float) -> Batch | None:
         """The next batch: full, or what there is `max_wait_s` after its first message; None: nothing came.
 
-        Raises what `marks` raises, and KafkaException when the broker can't be used at all.
+        Raises what `marks` raises, KafkaException when the broker can't be used at all, and OSError when the
+        archive can't: then `rewind` has to come first. ValueError: the topic or the archive is another one.
         """
         if not self._is_placed:
             self._place()
@@ -91,9 +105,7 @@ class ExampleSource:
         """Messages that the broker has and that are in no batch yet, as far as it has told."""
         behind = 0
         for partition in self._owned:
-            place = TopicPartition(self._topic, partition)
-            _, end = self._consumer.get_watermark_offsets(place, cached=True)
-            waiting = self._batcher.waiting_messages(partition)
+            end, waiting = self._end(partition), self._batcher.waiting_messages(partition)
             behind += waiting + max(0, end - self._next.get(partition, end))
         return behind
 
@@ -116,35 +128,85 @@ class ExampleSource:
     def _place(self) -> None:
         """Start every partition at its lowest mark; one that no shard knows, at its beginning."""
         marks = self._marks()
-        places = [self._place_one(p, [shard[p] for shard in marks if p in shard]) for p in self._owned]
-        self._next = {place.partition: place.offset for place in places}
-        self._consumer.assign(places)
+        self._next.clear()
+        positions = {p: self._place_one(p, [shard[p] for shard in marks if p in shard]) for p in self._owned}
+        gone: dict[int, int] = {}
+        if self._history is not None:
+            gone = {p: position for p, position in positions.items() if position < self._oldest(p)}
+            self._history.begin(gone)
+            for partition in gone:
+                self._check_archive(partition, self._history.end(partition))
+            self._next.update(gone)
+        self._follow({p: position for p, position in positions.items() if p not in gone})
         self._is_placed = True
 
-    def _place_one(self, partition: int, marks: Sequence[int]) -> TopicPartition:
-        place = TopicPartition(self._topic, partition)
-        oldest, end = self._consumer.get_watermark_offsets(place, _REQUEST_TIMEOUT_S)
-        position = min(marks, default=oldest)
-        if max(marks, default=0) > end:
+    def _place_one(self, partition: int, marks: Sequence[int]) -> int:
+        oldest, self._ends[partition] = self._watermarks(partition)
+        position = min(marks, default=oldest if self._history is None else 0)
+        if max(marks, default=0) > self._ends[partition]:
             raise ValueError(
                 f"the shards have learnt {self._topic}, partition {partition}, up to {max(marks)}, but it "
-                f"ends at {end}: it is not the topic they learnt from; start them without their snapshots"
-            )
-        if 0 < position < oldest:
-            _log.warning(
-                "%s, partition %d: the broker no longer has %d to %d, which a shard has not learnt",
-                *(self._topic, partition, position, oldest),
+                f"ends at {self._ends[partition]}: it is not the topic they learnt from; start them without "
+                "their snapshots"
             )
         self._batcher.place(partition, position, marks)
-        place.offset = max(oldest, position)
-        return place
+        return position
+
+    def _check_archive(self, partition: int, end: int) -> None:
+        if end > self._ends[partition]:
+            raise ValueError(
+                f"trainer.archive has {self._topic}, partition {partition}, up to {end}, but the topic ends "
+                f"at {self._ends[partition]}: it is the archive of another one"
+            )
+
+    def _follow(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions from the topic, from their positions on, beside those that are already."""
+        for partition, position in positions.items():
+            oldest = self._oldest(partition)
+            if 0 < position < oldest:
+                _log.warning(
+                    "%s, partition %d: the broker no longer has %d to %d, which a shard has not learnt",
+                    *(self._topic, partition, position, oldest),
+                )
+            self._next[partition] = max(oldest, position)
+        others = self._history.partitions if self._history else ()
+        places = ((p, position) for p, position in self._next.items() if p not in others)
+        self._consumer.assign([TopicPartition(self._topic, p, position) for p, position in places])
+
+    def _oldest(self, partition: int) -> int:
+        return self._watermarks(partition)[0]
+
+    def _watermarks(self, partition: int) -> tuple[int, int]:
+        """The first offset that the topic has, and the one after its last."""
+        place = TopicPartition(self._topic, partition)
+        first, end = self._consumer.get_watermark_offsets(place, _REQUEST_TIMEOUT_S)
+        return first, end
+
+    def _end(self, partition: int) -> int:
+        """As far as the broker has told: nothing is asked."""
+        if self._history is not None and partition in self._history.partitions:
+            return self._ends[partition]
+        place = TopicPartition(self._topic, partition)
+        _, end = self._consumer.get_watermark_offsets(place, cached=True)
+        return int(end)
 
     def _read(self, wait_s: float) -> None:
         """Take what has come; `poll` first, for `consume` would wait until all of it is there."""
+        if self._history is not None and self._history.partitions:
+            self._read_history(self._history)
+            wait_s = 0.0
         first = self._consumer.poll(wait_s)
         if first is not None:
             for message in [first, *self._consumer.consume(_MOST, timeout=0)]:
                 self._take(message)
+
+    def _read_history(self, history: History) -> None:
+        for message in history.take(_MOST):
+            self._batcher.add(message)
+            self._next[message.partition] = message.offset + 1
+        if ended := history.pop_ended():
+            _log.info("%s goes on behind the archive: %s", self._topic, ended)
+            self._follow(ended)
 
     def _complain(self, error: KafkaError) -> None:
         """Say what the client library says twenty times a second while the broker is away, once."""
@@ -160,6 +222,9 @@ class ExampleSource:
             self._next[message.partition()] = message.offset() + 1
         elif error.code() == KafkaError._PARTITION_EOF:
             self._next[message.partition()] = message.offset()
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            _log.warning("%s, partition %d: %s", self._topic, message.partition(), error.str())
+            self.rewind()
         elif error.fatal():
             raise KafkaException(error)
         else:

@@ -77,6 +77,7 @@ def run_trainer(
             group=group,
             worker=worker,
             marks=work.marks,
+            archive=trainer.archive,
         )
         print(orjson.dumps({"ready": True, "metrics": url}).decode(), flush=True)
         try:
@@ -101,7 +102,7 @@ def _learn_until(
             _log.info("back to the marks: %s", refusal)
             work.metrics.rewinds.inc()
             source.rewind()
-        except (ShardError, KafkaException) as error:
+        except (ShardError, KafkaException, OSError) as error:
             if isinstance(error, KafkaException) and error.args[0].fatal():
                 raise
             _log.warning("waiting: %s", error)
