@@ -41,16 +41,16 @@ class ExampleSource:
         group: str,
         worker: int,
         marks: Marks,
-        archive: str | None = None,
+        archive: Archive | None = None,
     ) -> None:
         """`marks`: what `ps.client.Shards.marks` gives; may raise, then `poll` does.
 
-        `archive`: the URL of that of the topic. Without one, a partition that no shard knows begins with what
-        the topic has.
+        `archive`: that of the topic. Without one, a partition that no shard knows begins with what the topic
+        has.
         """
         self._topic = topic
         self._marks = marks
-        self._history = None if archive is None else History(Archive(archive, topic), self._oldest)
+        self._history = None if archive is None else History(archive, self._oldest)
         self._batcher = Batcher()
         self._owned: list[int] = []
         self._is_placed = True

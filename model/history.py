@@ -38,6 +38,11 @@ class History:
         self._clear()
         if positions:
             self._archive.refresh()
+            if not self._archive.row_groups:
+                raise ValueError(
+                    f"trainer.archive: at {self._archive.url} is no example of the topic, which has lost its "
+                    "beginning; leave it out to learn without that"
+                )
             self._cursors = {p: self._archive.cursor(p, position) for p, position in positions.items()}
             _log.info("partitions %s from %s", sorted(positions), self._archive.url)
             self._sweep_anew()

@@ -18,6 +18,7 @@ import orjson
 import tensorflow as tf
 from confluent_kafka import KafkaException
 
+from model.archive import Archive
 from model.batches import Batch
 from model.examples import ExampleSource
 from model.metrics import Judgement, Progress
@@ -77,7 +78,7 @@ def run_trainer(
             group=group,
             worker=worker,
             marks=work.marks,
-            archive=trainer.archive,
+            archive=_archive(worker, trainer, examples_topic),
         )
         print(orjson.dumps({"ready": True, "metrics": url}).decode(), flush=True)
         try:
@@ -86,6 +87,13 @@ def run_trainer(
             raise SystemExit(f"trainer {worker}: {error}") from error
         finally:
             source.close()
+
+
+def _archive(worker: int, trainer: TrainerSettings, topic: str) -> Archive | None:
+    try:
+        return None if trainer.archive is None else Archive(trainer.archive, topic)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"trainer {worker}: trainer.archive: {trainer.archive}: {error}") from error
 
 
 def _learn_until(
