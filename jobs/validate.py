@@ -365,12 +365,16 @@ def _pool(job: Job) -> Iterator[Finding]:
 
 def _archive(job: Job) -> Iterator[Finding]:
     archive, path = job.joiner.archive, ("joiner", "archive", "path")
-    if archive is None:
-        return
-    if archive.path is None and job.joiner.flink_address is not None:
-        message = "has to be named for a Flink cluster of your own: a place that all of its machines reach"
-        yield Finding(path, message, uses=(path, ("joiner", "flink_address")))
-    elif archive.path is not None and not _PLACE.fullmatch(archive.path):
+    if archive is not None:
+        if archive.path is None and job.joiner.flink_address is not None:
+            message = "has to be named for a Flink cluster of your own: a place that all of its machines reach"
+            yield Finding(path, message, uses=(path, ("joiner", "flink_address")))
+        yield from _place(path, archive.path)
+    yield from _place(("trainer", "archive"), job.trainer.archive)
+
+
+def _place(path: KeyPath, place: str | None) -> Iterator[Finding]:
+    if place is not None and not _PLACE.fullmatch(place):
         message = "must be a folder, or a URL such as s3://bucket/folder or file:///folder"
         yield Finding(path, message, uses=(path,))
 

@@ -247,6 +247,7 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
             None,
         ),
         ({"joiner/archive": {"path": ""}}, "joiner.archive.path", "must be a folder", None),
+        ({"trainer/archive": "hdfs:/b"}, "trainer.archive", "such as s3://bucket/folder", None),
         ({"sync/dense_cron": "daily"}, "sync.dense_cron", "must be a cron expression", None),
         ({"traffic": {"kind": "none", "path": "x"}}, "traffic.path", "traffic.kind is none", None),
         (
@@ -370,7 +371,7 @@ def test_every_mistake_is_found_and_is_the_only_one(
         {f"{TABLES}/hour": {"admission": {"probability": 0.5}, "max_bytes": 10**9, "when_full": "refuse"}},
         {f"{TABLES}/hour": {"initializer": {"kind": "constant", "scale": -1}}},
         {"joiner/archive": {}},
-        {"joiner/archive": {"path": "data/archive"}},
+        {"joiner/archive": {"path": "data/archive"}, "trainer/archive": "data/archive"},
         {"joiner": {"flink_address": "flink:8081", "archive": {"path": "s3://bucket/a"}}},
         {"kafka/client": {"security.protocol": "SSL"}},
         {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 27}}, "ps/shards": 2},
