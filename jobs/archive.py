@@ -24,5 +24,12 @@ def archive_job(job: Job) -> Job:
     return _with_joiner(job, own).model_copy(update={"name": archive_name(job.name)})
 
 
+def archive_of(job: Job, run: RunDirectory, restore_from: str | None = None) -> Job | None:
+    """The archive's job beside the joiner `job`, if there is to be one; it begins at `restore_from`."""
+    if job.joiner.archive is None:
+        return None
+    return _with_joiner(archive_job(with_archive(job, run)), {"restore_from": restore_from})
+
+
 def _with_joiner(job: Job, update: Mapping[str, object]) -> Job:
     return job.model_copy(update={"joiner": job.joiner.model_copy(update=dict(update))})

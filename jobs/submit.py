@@ -1,4 +1,6 @@
-"""The joiner on a Flink cluster of the user's own: submitted, seen to run, and stopped with a savepoint."""
+"""The joiner and its archive on a Flink cluster of the user's own: submitted, seen to run, and stopped with
+savepoints.
+"""
 
 import os
 import re
@@ -77,19 +79,37 @@ def submit(
     return Submitted(job_id, f"{flink.rest.url}/#/job/running/{job_id}/overview", state, live is None)
 
 
-def command_line(job: Job, run: RunDirectory) -> str:
+def submit_archive(job: Job, run: RunDirectory, *, wait_s: float | None) -> Submitted:
+    """Submit the archive, `job` being one of `jobs.archive.archive_job`, as `submit` does the joiner.
+
+    Unless `joiner.restore_from` says where it begins, it is left as it is when it runs, goes on from its
+    newest checkpoint when the cluster has known it before, and begins with the topic when not: wherever the
+    joiner begins, all else would leave examples out, or write some twice. Raises JobError.
+    """
+    flink = _flink(job, run, is_archive=True)
+    resume = job.joiner.restore_from is None and (
+        flink.running_job(resume=True) is not None or flink.newest_of_cluster() is not None
+    )
+    return submit(job, run, resume=resume, wait_s=wait_s, is_archive=True)
+
+
+def command_line(job: Job, run: RunDirectory, *, is_archive: bool = False) -> str:
     """The `flink run` of a submission, for a shell; what it needs is written into `run`. Nothing is asked."""
-    flink = _flink(job, run)
+    flink = _flink(job, run, is_archive=is_archive)
     command = flink.run_command(job.joiner.restore_from, is_embedded=False)
     env = " ".join(f"{name}={shlex.quote(value)}" for name, value in flink.client_env.items())
     return f"{env} {shlex.join(command)}"
 
 
-def stop(job: Job, patience_s: float) -> tuple[str, str]:
-    """Stop the job's joiner on its cluster: its id and the path of its savepoint. Raises JobError."""
+def stop(job: Job, patience_s: float, *, is_archive: bool = False) -> tuple[str, str]:
+    """Stop the job's joiner on its cluster: its id and the path of its savepoint. Raises JobError.
+
+    `is_archive`: `job` is one of `jobs.archive.archive_job`, as for the other functions here.
+    """
     rest, job_id = _find(job)
     try:
-        return job_id, Stopping(rest, job_id, job.joiner.state_url).wait(patience_s)
+        # An archive that waits for more files of an hour writes those that it has.
+        return job_id, Stopping(rest, job_id, job.joiner.state_url, drain=is_archive).wait(patience_s)
     except (FlinkUnreachableError, SavepointError) as error:
         raise JobError(
             f"{job.name!r}: no savepoint: {str(error).rstrip('.')}. See {rest.url}/#/job/running/{job_id}"
@@ -110,15 +130,19 @@ def cancel(job: Job) -> tuple[str, str | None]:
 
 def running(job: Job) -> dict[str, Any]:
     """The job's joiner on its cluster, as `FlinkRest.live_job` has it. Raises JobError when there is none."""
+    if (live := live_job(job)) is None:
+        raise JobError(f"Flink at {job.joiner.flink_address} runs no job {job.name!r}.")
+    return live
+
+
+def live_job(job: Job) -> dict[str, Any] | None:
+    """As `running`; None when there is none."""
     address = job.joiner.flink_address
     assert address is not None
     try:
-        live = FlinkRest(address).live_job(job.name)
+        return FlinkRest(address).live_job(job.name)
     except FlinkUnreachableError as error:
         raise JobError(f"joiner.flink_address: Flink does not answer: {error}.") from error
-    if live is None:
-        raise JobError(f"Flink at {address} runs no job {job.name!r}.")
-    return live
 
 
 def _find(job: Job) -> tuple[FlinkRest, str]:

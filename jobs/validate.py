@@ -367,7 +367,9 @@ def _archive(job: Job) -> Iterator[Finding]:
     archive, path = job.joiner.archive, ("joiner", "archive", "path")
     if archive is not None:
         if archive.path is None and job.joiner.flink_address is not None:
-            message = "has to be named for a Flink cluster of your own: a place that all of its machines reach"
+            message = (
+                "has to be named for a Flink cluster of your own: a place that all of its machines reach"
+            )
             yield Finding(path, message, uses=(path, ("joiner", "flink_address")))
         yield from _place(path, archive.path)
     yield from _place(("trainer", "archive"), job.trainer.archive)

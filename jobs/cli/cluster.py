@@ -1,4 +1,4 @@
-"""A joiner that `freshet submit` has started, named by its job file: its address, its state, its end."""
+"""What `freshet submit` has started, joiner and archive, named by the job file: address, state, end."""
 
 import json
 import shlex
@@ -55,37 +55,98 @@ def load_for_cluster(
     return job
 
 
-def stop_joiner(job: "Job", timeout_s: float, *, is_cancelled: bool, is_json: bool) -> None:
-    """End it, and print from where it can go on."""
+def stop_jobs(job: "Job", timeout_s: float, *, is_cancelled: bool, is_json: bool) -> None:
+    """End the joiner, then its archive, as far as they run, and print from where each can go on.
+
+    Raises JobError when none runs, or when one does not stop; the joiner's end is told all the same.
+    """
+    from jobs.archive import archive_job
+    from jobs.submit import live_job, running
+
+    archive = archive_job(job) if job.joiner.archive is not None else None
+    is_archived = archive is not None and live_job(archive) is not None
+    if not is_archived:
+        running(job)
+    told: dict[str, Any] = {}
+    try:
+        if live_job(job) is not None:
+            told |= _stop_job(job, timeout_s, is_cancelled=is_cancelled, is_json=is_json)
+        # Last, so that it may have what the joiner has written.
+        if archive is not None and is_archived:
+            told["archive"] = _stop_job(
+                archive, timeout_s, is_cancelled=is_cancelled, is_json=is_json, is_archive=True
+            )
+    finally:
+        if is_json and told:
+            print_json(told)
+
+
+def _stop_job(
+    job: "Job", timeout_s: float, *, is_cancelled: bool, is_json: bool, is_archive: bool = False
+) -> dict[str, Any]:
     from jobs import submit
 
     if is_cancelled:
         job_id, path = submit.cancel(job)
-        answer = {"job": job.name, "job_id": job_id, "checkpoint": path}
     else:
-        job_id, path = submit.stop(job, timeout_s)
-        answer = {"job": job.name, "job_id": job_id, "savepoint": path}
-    how = f"go on with --from-savepoint {shlex.quote(path)}" if path else "it had no checkpoint"
-    print_json(answer) if is_json else click.echo(f"{job.name} has stopped (job {job_id}); {how}")
+        job_id, path = submit.stop(job, timeout_s, is_archive=is_archive)
+    option = "--archive-from-savepoint" if is_archive else "--from-savepoint"
+    how = f"go on with {option} {shlex.quote(path)}" if path else "it had no checkpoint"
+    if not is_json:
+        click.echo(f"{job.name} has stopped (job {job_id}); {how}")
+    return {"job": job.name, "job_id": job_id, ("checkpoint" if is_cancelled else "savepoint"): path}
 
 
-def tell_joiner(job: "Job", *, is_json: bool) -> bool:
-    """Print how it is doing, what is wrong first; whether all is well. Raises JobError when there is none."""
+def tell_jobs(job: "Job", *, is_json: bool) -> bool:
+    """Print how joiner and archive are doing, what is wrong first; whether all is well.
+
+    Raises JobError when there is no joiner.
+    """
     from jobs.cli.report import as_duration, joiner_lines
     from jobs.stack.rest import is_running
     from jobs.submit import running
 
-    live, seen = running(job), _observed(job)
+    live, seen, archive = running(job), _observed(job), _archive(job)
     state = live["state"].lower()
     wrong = [*([] if is_running(live) else [f"the job is {state}"]), *seen["alarms"]]
+    if archive is not None and not archive["is_running"]:
+        how = archive["state"] or "not there: `freshet submit --resume` starts it"
+        wrong.append(f"the archive ({archive['job']}) is {how}")
     if is_json:
         told = {"job": job.name, "job_id": live["jid"], "state": state, "wrong": wrong}
-        print_json({**told, "observation": seen})
+        print_json({**told, "observation": seen, **({"archive": archive} if archive else {})})
         return not wrong
     since = as_duration(time.time() - live["start-time"] / 1000)
     headline = f"{job.name}: {state} for {since} on Flink at {job.joiner.flink_address} (job {live['jid']})"
-    click.echo("\n".join([*(f"✗ {sentence}" for sentence in wrong), headline, *joiner_lines(seen)]))
+    lines = [*(f"✗ {sentence}" for sentence in wrong), headline, *joiner_lines(seen)]
+    if archive is not None and archive["job_id"] is not None:
+        age_s = archive["checkpoint_age_s"]
+        checkpoint = "no checkpoint yet" if age_s is None else f"checkpoint {age_s:.3g} s ago"
+        lines.append(f"{'archive':<12}{archive['state']} · {checkpoint} (job {archive['job_id']})")
+    click.echo("\n".join(lines))
     return not wrong
+
+
+def _archive(job: "Job") -> dict[str, Any] | None:
+    """How the archive is doing, None values when it does not run; None when there is to be none."""
+    from jobs.archive import archive_job
+    from jobs.stack.rest import FlinkRest, is_running
+    from jobs.submit import live_job
+
+    if job.joiner.archive is None:
+        return None
+    archive = archive_job(job)
+    if (live := live_job(archive)) is None:
+        return {"job": archive.name, "job_id": None, "state": None, "is_running": False}
+    latest = FlinkRest(str(job.joiner.flink_address)).get(f"/jobs/{live['jid']}/checkpoints")["latest"]
+    at_ms = (latest.get("completed") or {}).get("latest_ack_timestamp")
+    return {
+        "job": archive.name,
+        "job_id": live["jid"],
+        "state": live["state"].lower(),
+        "is_running": is_running(live),
+        "checkpoint_age_s": None if at_ms is None else time.time() - at_ms / 1000,
+    }
 
 
 def _observed(job: "Job") -> dict[str, Any]:

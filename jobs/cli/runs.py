@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from jobs.cli.cluster import flink_master, is_job_file, load_for_cluster, stop_joiner, tell_joiner
+from jobs.cli.cluster import flink_master, is_job_file, load_for_cluster, stop_jobs, tell_jobs
 from jobs.cli.command import command, print_json
 from jobs.cli.jobfile import override_option
 from jobs.errors import JobError
@@ -31,7 +31,7 @@ def status(run: str | None, flink_master: str | None, overrides: tuple[str, ...]
     """How a run is doing, or a joiner that `freshet submit` has started. What is wrong comes first.
 
     RUN is a run's directory or a job's name; without it: the newest run in runs/. With a job file: its joiner
-    on its Flink cluster, with what joiner.metrics_addresses tell.
+    on its Flink cluster, with what joiner.metrics_addresses tell, and its archive.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def status(run: str | None, flink_master: str | None, overrides: tuple[str, ...]
     """
     if is_job_file(run, flink_master, overrides):
         job = load_for_cluster(Path(str(run)), overrides, flink_master)
-        raise click.exceptions.Exit(0 if tell_joiner(job, is_json=is_json) else 1)
+        raise click.exceptions.Exit(0 if tell_jobs(job, is_json=is_json) else 1)
     from jobs.cli.record import find_run
     from jobs.cli.report import look
 
@@ -73,7 +73,8 @@ def stop(
     A run ends as after Ctrl-C: traffic first, then the last examples are learnt, a summary is written, and
     every part stops. RUN is a run's directory or a job's name; without it: the newest run in runs/.
 
-    With a job file the joiner stops on its Flink cluster, with a savepoint whose path is printed.
+    With a job file the joiner stops on its Flink cluster, and then its archive, each with a savepoint whose
+    path is printed.
 
     \b
     Examples:
@@ -85,7 +86,7 @@ def stop(
     """
     if is_job_file(run, flink_master, overrides, cancel):
         job = load_for_cluster(Path(str(run)), overrides, flink_master)
-        stop_joiner(job, timeout, is_cancelled=cancel, is_json=is_json)
+        stop_jobs(job, timeout, is_cancelled=cancel, is_json=is_json)
         return
     from jobs.cli.record import find_run, wait_until_gone
 

@@ -1,7 +1,8 @@
-"""`freshet submit`: the joiner, on a Flink cluster of one's own."""
+"""`freshet submit`: the joiner, and its archive, on a Flink cluster of one's own."""
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,12 +11,21 @@ from jobs.cli.command import command, print_json
 from jobs.cli.jobfile import FILE, job_arguments
 from jobs.cli.words import Duration
 
+if TYPE_CHECKING:
+    from jobs.spec import Job
+    from jobs.stack.layout import RunDirectory
+
 
 @command
 @job_arguments
 @flink_master
 @click.option(
     "--from-savepoint", metavar="PATH", help="Go on from this savepoint or checkpoint (`flink run -s`)."
+)
+@click.option(
+    "--archive-from-savepoint",
+    metavar="PATH",
+    help="The same for the archive, which otherwise goes on from what the cluster knows of it.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint that the cluster knows.")
 @click.option(
@@ -39,6 +49,7 @@ def submit(
     overrides: tuple[str, ...],
     flink_master: str | None,
     from_savepoint: str | None,
+    archive_from_savepoint: str | None,
     resume: bool,
     anew: bool,
     detached: bool,
@@ -50,7 +61,8 @@ def submit(
     """Submit the joiner to a Flink cluster of your own, standalone or a session, and see that it runs.
 
     Reads kafka, schema and joiner of the job file. The Kafka connector goes along with the job. `freshet stop
-    JOB.yaml` ends it with a savepoint, from which --from-savepoint goes on.
+    JOB.yaml` ends it with a savepoint, from which --from-savepoint goes on. With joiner.archive there is a
+    second job, NAME-archive.
 
     \b
     Examples:
@@ -66,14 +78,40 @@ def submit(
     if resume and dry_run:
         raise click.UsageError("--dry-run asks no cluster: name a checkpoint with --from-savepoint.")
     job = load_for_cluster(file, overrides, flink_master, from_savepoint)
+    from jobs.archive import archive_of
     from jobs.stack.layout import RunDirectory
-    from jobs.submit import command_line
     from jobs.submit import submit as submit_job
+    from jobs.submit import submit_archive
 
     run = RunDirectory((run_dir or Path("runs") / job.name).resolve())
+    archive = archive_of(job, run, archive_from_savepoint)
+    if archive is None and archive_from_savepoint:
+        raise click.UsageError("--archive-from-savepoint: the job file has no joiner.archive.")
     if dry_run:
-        line = command_line(job, run)
-        print_json({"command": line, "files": str(run.flink)}) if is_json else click.echo(line)
+        _print_commands(job, archive, run, is_json=is_json)
         return
-    done = submit_job(job, run, resume=resume, wait_s=None if detached else timeout, anew=anew)
-    print_json({"job": job.name, **asdict(done)}) if is_json else click.echo(done.in_words(job))
+    wait_s = None if detached else timeout
+    done = submit_job(job, run, resume=resume, wait_s=wait_s, anew=anew)
+    told = {"job": job.name, **asdict(done)}
+    if not is_json:
+        click.echo(done.in_words(job))
+    if archive is not None:
+        done = submit_archive(archive, run, wait_s=wait_s)
+        told["archive"] = {"job": archive.name, **asdict(done)}
+        if not is_json:
+            click.echo(done.in_words(archive))
+    if is_json:
+        print_json(told)
+
+
+def _print_commands(job: "Job", archive: "Job | None", run: "RunDirectory", *, is_json: bool) -> None:
+    """One on a line."""
+    from jobs.submit import command_line
+
+    commands = {"command": command_line(job, run)}
+    if archive is not None:
+        commands["archive_command"] = command_line(archive, run, is_archive=True)
+    if is_json:
+        print_json({**commands, "files": str(run.flink)})
+    else:
+        click.echo("\n".join(commands.values()))

@@ -135,7 +135,7 @@ class Flink:
         """
         if not is_embedded and self.running_job(resume=resume):
             return ["true"]
-        if self._is_archive and not resume:
+        if self._is_archive and not (resume or self._job.joiner.restore_from):
             self._refuse_second_archive()
         restore_from = self._restore_point(is_embedded) if resume else self._job.joiner.restore_from
         return self.run_command(restore_from, is_embedded=is_embedded)

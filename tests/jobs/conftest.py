@@ -3,14 +3,16 @@
 import http.server
 import json
 import shutil
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs import submit
 from jobs.spec import Job
 from tests.jobs.pretended_flink import Cluster
 
@@ -211,3 +213,23 @@ def cluster() -> Iterator[Cluster]:
     cluster = Cluster()
     yield cluster
     cluster.close()
+
+
+@pytest.fixture
+def flink_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[list[str]]]:
+    """`flink_run(code)`: what would be run is kept, and that Python code is run instead."""
+    monkeypatch.chdir(tmp_path)
+    commands: list[list[str]] = []
+
+    def play(code: str) -> list[list[str]]:
+        def submission(flink: Any, **options: Any) -> list[str]:
+            commands.append(real(flink, **options))
+            return [sys.executable, "-c", code]
+
+        real = submit.Flink.submission
+        monkeypatch.setattr(submit.Flink, "submission", submission)
+        for check in ("check_broker", "create_topics"):
+            monkeypatch.setattr(submit, check, lambda kafka: None)
+        return commands
+
+    return play

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,26 +27,6 @@ Caused by: java.io.FileNotFoundException: Cannot find checkpoint or savepoint fi
 Caused by: java.lang.RuntimeException: Python process exits with code: 1
 \t... 15 more'''); raise SystemExit(1)"""
 BROKEN = "raise ModuleNotFoundError('No module named pemja')"
-
-
-@pytest.fixture
-def flink_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[list[str]]]:
-    """`flink_run(code)`: what would be run is kept, and that Python code is run instead."""
-    monkeypatch.chdir(tmp_path)
-    commands: list[list[str]] = []
-
-    def play(code: str) -> list[list[str]]:
-        def submission(flink: Any, **options: Any) -> list[str]:
-            commands.append(real(flink, **options))
-            return [sys.executable, "-c", code]
-
-        real = submit.Flink.submission
-        monkeypatch.setattr(submit.Flink, "submission", submission)
-        for check in ("check_broker", "create_topics"):
-            monkeypatch.setattr(submit, check, lambda kafka: None)
-        return commands
-
-    return play
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
