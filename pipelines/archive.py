@@ -25,7 +25,9 @@ from pipelines.settings import JoinJob
 from pipelines.topology import MAX_PARALLELISM, add_jars, kafka_options
 
 ROW_GROUP_BYTES: Final = 16 << 20
-"""Small: a checkpoint may have a file open for every hour of the longest window."""
+"""Of rows, before they are encoded. Small: who reads holds those that overlap."""
+WAITING_BYTES: Final = 64 << 20
+"""Of rows of all hours that a checkpoint has files open for, in a backfill thousands."""
 
 
 def build_archive(env: StreamExecutionEnvironment, job: JoinJob, jars: Iterable[Path]) -> None:
@@ -49,6 +51,7 @@ def build_archive(env: StreamExecutionEnvironment, job: JoinJob, jars: Iterable[
         _row_type(columns(job.schema_)),
         archive.path,
         ROW_GROUP_BYTES,
+        WAITING_BYTES,
         archive.file_bytes,
         archive.compact_every,
     )
