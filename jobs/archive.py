@@ -9,12 +9,19 @@ from pipelines.settings import archive_name
 
 
 def with_archive(job: Job, run: RunDirectory) -> Job:
-    """The job with a URL for its archive, if it has one: without a path it is in the run's own directory."""
+    """The job with URLs for the archives that it writes and reads; without a path it writes into `run`."""
+    if job.trainer.archive is not None:
+        job = job.model_copy(
+            update={"trainer": job.trainer.model_copy(update={"archive": _url(job.trainer.archive)})}
+        )
     if (archive := job.joiner.archive) is None:
         return job
-    path = archive.path or str(run.path / "archive")
-    url = path if "://" in path else Path(path).resolve().as_uri()
+    url = _url(archive.path or str(run.path / "archive"))
     return _with_joiner(job, {"archive": archive.model_copy(update={"path": url})})
+
+
+def _url(place: str) -> str:
+    return place if "://" in place else Path(place).resolve().as_uri()
 
 
 def archive_job(job: Job) -> Job:

@@ -30,8 +30,10 @@ class TrainerSettings(Block):
     max_wait_ms: int = Field(default=100, ge=0)
     """A batch that is not full is learnt after this long."""
     archive: str | None = None
-    """An archive of `examples`, a folder or a URL of any pyarrow file system: what the topic no longer has is
-    learnt from there, before the topic. None: learning begins with what the topic has."""
+    """An archive of `examples`, a folder or a URL: what the topic no longer has is learnt from there.
+
+    None: learning begins with what the topic has.
+    """
     metrics_window: int = Field(default=20_000, ge=100)
     """Examples over which AUC and log loss are computed, of those whose label has been settled."""
     metrics_addresses: tuple[str, ...] = ()

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from jobs.archive import with_archive
+from jobs.load import load_job
+from jobs.stack.layout import RunDirectory
 from tests.jobs.pretended_flink import Cluster, RefusedError
 from tests.jobs.test_submit import CHECKPOINT, DEMO, KAFKA, NEW, SUBMITTED, invoke
 
@@ -142,3 +145,18 @@ def test_status_tells_of_the_archive_too(cluster: Cluster, monkeypatch: pytest.M
     told = json.loads(output)
     assert (status, told["wrong"]) == (1, [f"the archive ({NAME}) is restarting"])
     assert told["archive"]["job_id"] == archive
+
+
+def test_places_of_archives_hold_wherever_a_run_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = load_job(Path(DEMO), ["joiner.archive.path=examples", "trainer.archive=examples"])
+    found = with_archive(job, RunDirectory(tmp_path / "run"))
+    assert found.joiner.archive is not None
+    assert found.joiner.archive.path == found.trainer.archive == f"file://{tmp_path}/examples"
+    job = load_job(Path(DEMO), ["joiner.archive={}", "trainer.archive=s3://bucket/examples"])
+    found = with_archive(job, RunDirectory(tmp_path / "run"))
+    assert found.joiner.archive is not None
+    assert found.joiner.archive.path == f"file://{tmp_path}/run/archive"
+    assert found.trainer.archive == "s3://bucket/examples"
