@@ -52,7 +52,7 @@ def told(self, *arguments):
     batch = poll(self, *arguments)
     if batch is not None:
         of = lambda p: [(m.offset, [e.hex() for e in m.examples]) for m in batch.messages if m.partition == p]
-        log.write(b"".join(orjson.dumps([span, of(span.partition)]) + b"\\n" for span in batch.spans))
+        log.write(b"".join(orjson.dumps([[*span], of(span.partition)]) + b"\\n" for span in batch.spans))
     return batch
 
 ExampleSource.poll = told

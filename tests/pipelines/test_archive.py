@@ -133,7 +133,7 @@ def assert_rows_are_the_examples_of_the_topic(rows, expected):
         assert list(places(in_order)) == sorted(places(those))
     for row in rows.to_dict("records"):
         example = decode_example(row["example"])
-        assert row["event_day"].timestamp() + 3600 * row["event_hour"] == example.ts_ms // HOUR_MS * 3600
+        assert row["event_day"].timestamp() + 3600 * int(row["event_hour"]) == example.ts_ms // HOUR_MS * 3600
         assert (row["request_id"], row["item_id"], row["ts"]) == (
             example.request_id,
             example.item_id,
