@@ -178,7 +178,7 @@ class Sweep:
             ahead = (pc.field("partition") == partition) & (pc.field("offset") >= cursor.offset)
             mine = table.filter(ahead)
             sequences, offsets, examples = (
-                mine[name].to_pylist() for name in ("sequence", "offset", "example")
+                mine[name].to_numpy().tolist() for name in ("sequence", "offset", "example")
             )
             expected = len(waiting) + len(sequences)
             waiting.update(zip(sequences, zip(offsets, examples, strict=True), strict=True))

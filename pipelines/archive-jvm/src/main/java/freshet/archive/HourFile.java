@@ -25,7 +25,7 @@ import org.apache.parquet.hadoop.metadata.CompressionCodecName;
 /**
  * One Parquet file, of which thousands may be open: one for each hour that a checkpoint has seen.
  *
- * <p>Parquet's own writer holds some hundred KB from the first row on, and up to a row group. Here rows wait as bytes
+ * <p>Parquet's own writer holds some MB from the first row on, and up to a row group. Here rows wait as bytes
  * until they are a row group, or until those of all files are too much ({@link WaitingRows}); only then are they
  * encoded, one file after the other.
  */
