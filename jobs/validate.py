@@ -372,7 +372,11 @@ def _archive(job: Job) -> Iterator[Finding]:
             )
             yield Finding(path, message, uses=(path, ("joiner", "flink_address")))
         yield from _place(path, archive.path)
-    yield from _place(("trainer", "archive"), job.trainer.archive)
+    read = job.trainer.archive
+    if read is not None and read.startswith(("s3a://", "s3p://")):
+        message = "must be s3://…: only Flink has a name of its own for each of its plugins"
+        yield Finding(("trainer", "archive"), message, "s3://" + read.partition("://")[2])
+    yield from _place(("trainer", "archive"), read)
 
 
 def _place(path: KeyPath, place: str | None) -> Iterator[Finding]:

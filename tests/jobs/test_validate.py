@@ -248,6 +248,7 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
         ),
         ({"joiner/archive": {"path": ""}}, "joiner.archive.path", "must be a folder", None),
         ({"trainer/archive": "hdfs:/b"}, "trainer.archive", "such as s3://bucket/folder", None),
+        ({"trainer/archive": "s3a://b/x"}, "trainer.archive", "only Flink has a name", "s3://b/x"),
         ({"sync/dense_cron": "daily"}, "sync.dense_cron", "must be a cron expression", None),
         ({"traffic": {"kind": "none", "path": "x"}}, "traffic.path", "traffic.kind is none", None),
         (

@@ -17,8 +17,8 @@ from model.metrics import Judgement, Progress
 from model.network import Network
 from model.parse import ExampleParser
 from model.report import TrainerMetrics
-from model.settings import ModelSettings
-from model.train import Trainer, freshness_samples
+from model.settings import ModelSettings, TrainerSettings
+from model.train import Trainer, _archive, freshness_samples
 from pipelines.example_pb2 import ExampleList
 from ps.client import PushRefused, Span
 from ps.settings import TableSettings
@@ -175,6 +175,11 @@ def test_what_waited_for_its_window_says_nothing_of_freshness(mixed, make_exampl
     batch = Batch((Span(0, 0, 4),), tuple(Message(0, i, (each,)) for i, each in enumerate(examples)))
     found = freshness_samples(batch, ExampleParser(mixed).parse(batch.examples), np.array([True, False]))
     assert [offset for _, offset, _ in found] == [3]
+
+
+def test_an_archive_on_a_file_system_that_nobody_knows_is_named():
+    with pytest.raises(SystemExit, match=r"trainer 1: trainer\.archive: ftp://b/x: .*ftp"):
+        _archive(1, TrainerSettings(archive="ftp://b/x"), "examples")
 
 
 SHARDS = """
