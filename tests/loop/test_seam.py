@@ -139,20 +139,23 @@ def learner(cluster: Cluster, tmp_path: Path) -> Iterator[Learner]:
     learner.close()
 
 
+def ends_of(cluster: Cluster) -> dict[int, int]:
+    """Behind the last message of each partition, which may be one without examples."""
+    from jobs.topics import read_topic
+
+    return {each.partition(): each.offset() + 1 for each in read_topic(cluster.job, "examples")}
+
+
 def delete(cluster: Cluster, share: float) -> dict[int, int]:
     """Have the broker forget the beginning of the topic; its first offset by partition."""
     from confluent_kafka import TopicPartition
     from confluent_kafka.admin import AdminClient
 
-    ends: dict[int, int] = {}
-    for _, partition, offset, _ in in_topic(cluster.job):
-        ends[partition] = max(ends.get(partition, 0), offset)
-    firsts = {partition: int(share * end) for partition, end in ends.items()}
+    firsts = {partition: int(share * end) for partition, end in ends_of(cluster).items()}
     admin = AdminClient({"bootstrap.servers": cluster.job.kafka.bootstrap})
     places = [TopicPartition("examples", partition, first) for partition, first in firsts.items()]
-    assert {done.result().low_watermark for done in admin.delete_records(places).values()} == set(
-        firsts.values()
-    )
+    done = [deleted.result().low_watermark for deleted in admin.delete_records(places).values()]
+    assert sorted(done) == sorted(firsts.values())
     return firsts
 
 
@@ -178,9 +181,7 @@ def test_every_example_is_learnt_once_from_the_archive_and_then_from_the_topic(
     # The archive knows nothing of these.
     writer.write(9)
     expected |= in_topic(cluster.job)
-    ends: dict[int, int] = {}
-    for _, partition, offset, _ in expected:
-        ends[partition] = max(ends.get(partition, 0), offset + 1)
+    ends = ends_of(cluster)
 
     learner.start_trainer()
     wait_for(lambda: learner.learnt()[1] == ends, "everything to be learnt")
