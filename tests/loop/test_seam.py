@@ -13,27 +13,13 @@ import pytest
 
 from pipelines.schema import ExampleSchema
 from ps.client import Shards
+from tests.model.processes import SHARDS
 from tests.pipelines.archiving import Cluster, Writer, count, in_topic, running_cluster, wait_for
 from tests.pipelines.conftest import JOB
 
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
-SHARD = """
-import sys
-from pipelines.schema import ExampleSchema
-from model.features import table_settings
-from ps.server import ShardOptions, run_shard
-from ps.settings import OptimizerSettings, SyncSettings, TableSettings
-
-schema = ExampleSchema.model_validate_json(sys.argv[1])
-run_shard(ShardOptions(
-    index=0, shards=1, address="127.0.0.1:0", metrics_address=None,
-    tables=table_settings(schema, {}, TableSettings(dim=4)), dense_optimizer=OptimizerSettings(kind="adam"),
-    seed=1, sync=SyncSettings(), snapshots_url=sys.argv[2], snapshot_interval_s=3600, keep=2, bootstrap=None,
-    kafka_client={}, updates_topic="updates", resume=True,
-))
-"""
 TRAINER = """
 import sys
 import orjson
@@ -72,7 +58,7 @@ class Learner:
         self.log, self._errors = folder / "learnt", folder / "errors"
         schema = ExampleSchema.model_validate(JOB["schema"]).model_dump_json(by_alias=True)
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.address = self._start(SHARD, schema, (folder / "snapshots").as_uri())["address"]
+        self.address = self._start(SHARDS, schema, "127.0.0.1:0", (folder / "snapshots").as_uri())["address"]
         archive = str(cluster.run.path / "archive")
         self._arguments = (schema, self.address, cluster.job.kafka.bootstrap, archive, str(self.log))
 

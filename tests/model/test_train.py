@@ -22,6 +22,7 @@ from model.train import Trainer, _archive, freshness_samples
 from pipelines.example_pb2 import ExampleList
 from ps.client import PushRefused, Span
 from ps.settings import TableSettings
+from tests.model.processes import SHARDS
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelSettings(hidden=(8,))
@@ -182,22 +183,6 @@ def test_an_archive_on_a_file_system_that_nobody_knows_is_named():
         _archive(1, TrainerSettings(archive="ftp://b/x"), "examples")
 
 
-SHARDS = """
-import sys
-import orjson
-from pipelines.schema import ExampleSchema
-from model.features import table_settings
-from ps.server import ShardOptions, run_shard
-from ps.settings import OptimizerSettings, SyncSettings, TableSettings
-
-schema = ExampleSchema.model_validate_json(sys.argv[1])
-run_shard(ShardOptions(
-    index=0, shards=1, address=sys.argv[2], metrics_address=None,
-    tables=table_settings(schema, {}, TableSettings(dim=4)), dense_optimizer=OptimizerSettings(kind="adam"),
-    seed=1, sync=SyncSettings(), snapshots_url=sys.argv[3], snapshot_interval_s=3600, keep=2, bootstrap=None,
-    kafka_client={}, updates_topic="updates", resume=True,
-))
-"""
 TRAINER = """
 import sys
 from pipelines.schema import ExampleSchema
