@@ -95,13 +95,37 @@ class Stack:
         assert submission.wait(120), "flink run does not end"
         assert submission.status() == 0, submission.output().decode()
 
+    def topic(self, kind):
+        """The name of one of the job's topics."""
+        return getattr(self.job.kafka.topics, kind)
+
+    def event_time_ms(self):
+        """How far the join is; None while it has no time."""
+        from jobs.joiner import WATERMARK, watermark_ms
+        from jobs.scrape import read_samples
+
+        return watermark_ms(read_samples(self._metrics(), (WATERMARK,)))
+
     def metric(self, name):
         """The sum over the subtasks of the first TaskManager; None while there is none."""
-        address = self.job.joiner.metrics_addresses[1]
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self._metrics().decode().splitlines()
         values = [float(line.rpartition(" ")[2]) for line in lines if f"_freshet_joiner_{name}{{" in line]
         return sum(values) if values else None
+
+    def _metrics(self):
+        address = self.job.joiner.metrics_addresses[1]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+            return answer.read()
+
+    def wait_for_checkpoints(self, number):
+        """So many more have been taken."""
+        job_id = self.flink.rest.live_job(self.job.name)["jid"]
+
+        def taken():
+            return self.flink.rest.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"]
+
+        before = taken()
+        wait_for(lambda: taken() >= before + number, "checkpoints")
 
     def kill(self):
         for process in reversed(self.processes):
