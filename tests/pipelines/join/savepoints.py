@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,40 +77,24 @@ FORGOTTEN = (request("forgotten", 0), action("forgotten", 2, "buy", 1))
 """What only a joiner that knows the event time of its savepoint refuses; it comes before everything else."""
 
 
-class Resuming:
-    """The job that a golden savepoint is of, by its name `ENGINE-vVERSION`: it has topics of its own."""
-
-    def __init__(self, stack: Stack, name: str) -> None:
-        from jobs.stack.broker import create_topics
-
-        self._stack = stack
-        topics = {kind: f"{kind}-{name}" for kind in stack.job.kafka.topics.model_dump()}
-        kafka = stack.job.kafka.model_copy(
-            update={"topics": stack.job.kafka.topics.model_copy(update=topics)}
-        )
-        stack.job = stack.job.model_copy(update={"name": name, "kafka": kafka})
-        create_topics(kafka)
-        stack.change(engine=name.split("-")[0], restore_from=None)
-
-    def send(self, events: tuple[Event, ...]) -> None:
-        """Into the partitions and at the times that they have."""
-        topics = self._stack.job.kafka.topics
-        producer = Producer({"bootstrap.servers": self._stack.bootstrap})
-        for each in events:
-            topic = topics.actions if each.is_action else topics.features
-            producer.produce(topic, each.value, partition=each.partition, timestamp=each.ts_ms)
-        assert producer.flush(30) == 0
+def send(stack: Stack, events: Sequence[Event]) -> None:
+    """Into the partitions and at the times that they have."""
+    producer = Producer({"bootstrap.servers": stack.bootstrap})
+    for each in events:
+        topic = stack.topic("actions" if each.is_action else "features")
+        producer.produce(topic, each.value, partition=each.partition, timestamp=each.ts_ms)
+    assert producer.flush(30) == 0
 
 
 def make(name: str) -> None:
-    """Take the savepoint with the joiner as it is now. Of one that is there already nothing may change."""
+    """Take the savepoint `ENGINE-vVERSION` with the joiner as it is. One that is there must not change."""
     target = GOLDEN / name
     assert not target.exists(), target
     stack = Stack(Path(tempfile.mkdtemp()))
     try:
         stack.start_task_manager()
-        resuming = Resuming(stack, name)
-        resuming.send(BEFORE)
+        stack.become(name, engine=name.split("-")[0])
+        send(stack, BEFORE)
         stack.submit()
         saved_ms = 1000 * (BASE_S + SAVED_S)
         wait_for(lambda: stack.event_time_ms() == saved_ms, "event time", retry=OSError)

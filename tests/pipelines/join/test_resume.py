@@ -13,10 +13,10 @@ from tests.pipelines.join.savepoints import (
     FORGOTTEN,
     GOLDEN,
     SAVED_S,
-    Resuming,
     heartbeats,
+    send,
 )
-from tests.pipelines.join.stack import Stack, wait_for
+from tests.pipelines.join.stack import wait_for
 from tests.pipelines.join.test_operator import resolved
 
 pytestmark = pytest.mark.stack
@@ -25,11 +25,10 @@ WITHOUT_EVENT_TIMES = {"python-v1", "jvm-v1"}
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    started = Stack(tmp_path_factory.mktemp("run"))
-    started.start_task_manager()
-    yield started
-    started.kill()
+def stack(shared_stack):
+    shared_stack.start_task_manager()
+    yield shared_stack
+    shared_stack.kill_task_managers()
 
 
 def expected(job, before, after):
@@ -52,14 +51,13 @@ def test_a_savepoint_of_another_version_is_gone_on_from_as_if_nothing_had_been(s
     from jobs.topics import read_topic
     from pipelines.codec import decode
 
-    resuming = Resuming(stack, name)
-    # Up to the savepoint's offsets, which are not read again.
-    resuming.send(BEFORE)
+    stack.become(name, engine=name.split("-")[0], pool=None, restore_from=(GOLDEN / name).as_uri())
+    # Up to the savepoint's offsets: they are not read again.
+    send(stack, BEFORE)
     after = AFTER if name in WITHOUT_EVENT_TIMES else (*FORGOTTEN, *AFTER)
-    stack.change(restore_from=(GOLDEN / name).as_uri())
     stack.submit()
     wait_for(stack.runs, "the job to run", retry=FlinkUnreachableError)
-    resuming.send((*after, *heartbeats(CLOSED_S)))
+    send(stack, (*after, *heartbeats(CLOSED_S)))
 
     reference = expected(make_job(0.5), BEFORE, after)
     left = len({(each.request_id, each.item_id) for each in reference.examples}) + reference.sampled_away
@@ -77,5 +75,4 @@ def test_a_savepoint_of_another_version_is_gone_on_from_as_if_nothing_had_been(s
     letters = [dict(each.headers()) for each in read_topic(stack.job, stack.topic("dead_letters"))]
     reasons = Counter(letter["reason"].decode() for letter in letters)
     assert reasons == Counter(reason for reason, _ in reference.dead)
-    stack.flink.cancel()
-    wait_for(lambda: stack.flink.rest.live_job(name) is None, "the end of the job")
+    stack.cancel()
