@@ -1,5 +1,6 @@
-"""What `flink run -py pipelines/main.py --pyFiles FILE.zip … --settings JOB.json [--archive] [--jars JAR …]`
-executes; `FILE.zip` holds `pipelines/`. With `--archive` the job is the archive, else the joiner.
+"""What `flink run -py pipelines/main.py --pyFiles FILE.zip … --settings JOB.json [--archive] [--resume]
+[--jars JAR …]` executes; `FILE.zip` holds `pipelines/`. With `--archive` the job is the archive, else the
+joiner; with `--resume` it goes on from the newest checkpoint in the directories of its configuration.
 
 The settings are a job file as JSON, of which the joiner takes `name`, `seed`, `kafka`, `schema` and `joiner`;
 `${NAME}` in its texts is taken from the environment. The jars go with the job. Everything that differs from
@@ -14,6 +15,7 @@ from pathlib import Path
 from pyflink.datastream import StreamExecutionEnvironment
 
 from pipelines.archive import build_archive
+from pipelines.recovery import go_on
 from pipelines.settings import JoinJob
 from pipelines.topology import build
 from pipelines.variables import filled_in
@@ -26,9 +28,12 @@ def main() -> None:
     # `-Dpipeline.jars` would say the same, but `flink run` overwrites it.
     parser.add_argument("--jars", type=Path, nargs="*", default=[], help="what the cluster lacks")
     parser.add_argument("--archive", action="store_true")
+    parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     job = read_job(arguments.settings)
     env = StreamExecutionEnvironment.get_execution_environment()
+    if arguments.resume:
+        go_on(env)
     (build_archive if arguments.archive else build)(env, job, arguments.jars)
     env.execute(job.name)
 

@@ -106,7 +106,8 @@ class JoinerSettings(Block):
     state_url: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*:/.*[^/]$")
     """Checkpoints go below URL/checkpoints, savepoints below URL/savepoints (`s3://…`, `hdfs://…`, `file://…`).
 
-    None: into the run directory; on a Flink cluster of one's own, where its configuration says.
+    The embedded cluster's go into a folder of the run's own at URL. None: into the run directory; on a Flink
+    cluster of one's own, where its configuration says.
     """
     restore_from: str | None = None
     """A checkpoint or savepoint to start from, on a Flink cluster of one's own (`flink run -s`)."""

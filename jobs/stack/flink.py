@@ -91,16 +91,21 @@ class Flink:
 
     def _options(self) -> dict[str, object]:
         host, _, port = self.address.rpartition(":")
-        state_url = self._job.joiner.state_url or f"file://{self._folder}"
         return {
             "rest.address": host,
             "rest.port": port,
             "io.tmp.dirs": self._run.scratch,
-            **state_options(state_url),
+            **state_options(self._own_state_url),
             "python.executable": sys.executable,
             "python.client.executable": sys.executable,
             **self._job.joiner.flink_options,
         }
+
+    @property
+    def _own_state_url(self) -> str:
+        """Where the embedded cluster keeps the state of this run, and of no other."""
+        url = self._job.joiner.state_url
+        return f"{url}/{self._run.state_id()}" if url else f"file://{self._folder}"
 
     def _client_options(self) -> dict[str, object]:
         """On a cluster of the user's own, which has its own configuration."""
@@ -131,17 +136,22 @@ class Flink:
 
         On a cluster of the user's own the job may have gone on by itself: then there is nothing to submit.
         Raises JobError when it runs without `resume`, or when `resume` finds nothing to go on from: started
-        anew, it would join or archive everything a second time.
+        anew, it would join or archive everything a second time. This run's own cluster may have come to no
+        checkpoint yet.
         """
         if not is_embedded and self.running_job(resume=resume):
             return ["true"]
         if self._is_archive and not (resume or self._job.joiner.restore_from):
             self._refuse_second_archive()
-        restore_from = self._restore_point(is_embedded) if resume else self._job.joiner.restore_from
-        return self.run_command(restore_from, is_embedded=is_embedded)
+        if resume and not is_embedded:
+            return self.run_command(self._restore_point(), is_embedded=False)
+        return self.run_command(self._job.joiner.restore_from, is_embedded=is_embedded, resume=resume)
 
-    def run_command(self, restore_from: str | None, *, is_embedded: bool) -> list[str]:
-        """`flink run …`, whose files are written; the cluster is not asked."""
+    def run_command(self, restore_from: str | None, *, is_embedded: bool, resume: bool = False) -> list[str]:
+        """`flink run …`, whose files are written; the cluster is not asked.
+
+        With `resume` whatever stands in the state's directories goes before `restore_from`.
+        """
         self._folder.mkdir(exist_ok=True)
         package, settings = self._folder / "pipelines.zip", self._folder / "job.json"
         _pack(package)
@@ -153,6 +163,7 @@ class Flink:
         script = ["-py", str(PROJECT / "pipelines" / "main.py"), "--pyFiles", str(package)]
         flink = [str(self._home / "bin" / "flink"), "run", "-d", "-m", self.address]
         which = ["--archive"] if self._is_archive else []
+        which += ["--resume"] if resume else []
         which += self._jars(is_embedded)
         return [*flink, *restore, *dynamic, *script, "--settings", str(settings), *which]
 
@@ -188,22 +199,16 @@ class Flink:
             )
         return live
 
-    def _restore_point(self, is_embedded: bool) -> str | None:
-        """Where to go on: of this run's own cluster perhaps nowhere yet, then everything is read anew."""
-        is_here = self.keeps_state_here(is_embedded)
-        newest = self.newest_checkpoint() if is_here else self.newest_of_cluster()
+    def _restore_point(self) -> str:
+        """Where to go on on a cluster of the user's own."""
         # What the job began with comes last: gone back to, everything since would be joined again.
-        known = newest or self._job.joiner.restore_from
-        if known is None and not is_here:
+        known = self.newest_of_cluster() or self._job.joiner.restore_from
+        if known is None:
             raise JobError(
                 f"Flink at {self.address} knows no checkpoint of {self._job.name!r}; without one the "
                 + _ANEW["archive" if self._is_archive else "joiner"]
             )
         return known
-
-    def keeps_state_here(self, is_embedded: bool) -> bool:
-        """Whether checkpoints are files of the run directory; else only the cluster says where they are."""
-        return is_embedded and self._job.joiner.state_url is None
 
     def newest_of_cluster(self) -> str | None:
         """What the cluster says; what it said last when it has lost its memory.
@@ -227,18 +232,11 @@ class Flink:
     def _remembered(self) -> Path:
         return self._folder / "newest-checkpoint"
 
-    def newest_checkpoint(self) -> str | None:
-        """The newest whole checkpoint or savepoint in the run directory."""
-        whole = [*self._folder.glob("checkpoints/*/chk-*/_metadata")]
-        whole += self._folder.glob("savepoints/*/_metadata")
-        return str(max(whole, key=lambda file: file.stat().st_mtime_ns).parent) if whole else None
-
     def begin_stop(self, *, is_embedded: bool) -> Stopping | None:
         """Have this run's job stopped with a savepoint; None when it does not run. Raises as `Stopping`."""
-        here = f"file://{self._folder}" if is_embedded else None
         if (live := self.rest.live_job(self._job.name)) is None:
             return None
-        state_url = self._job.joiner.state_url or here
+        state_url = self._own_state_url if is_embedded else self._job.joiner.state_url
         # An archive that waits for more files of an hour writes those that it has.
         return Stopping(self.rest, live["jid"], state_url, drain=self._is_archive)
 

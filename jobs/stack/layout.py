@@ -1,6 +1,7 @@
 """Where things are: in the project, and in a run directory."""
 
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,13 @@ class RunDirectory:
     def scratch(self) -> Path:
         """What the parts need only while they run; removed with the last of them."""
         return self.path / "tmp"
+
+    def state_id(self) -> str:
+        """What the state of this run is called where other runs keep theirs too; the same for ever."""
+        file = self.flink / "state-id"
+        if not file.exists():
+            self.write_private(file, f"{self.path.name}-{secrets.token_hex(4)}")
+        return file.read_text()
 
     def create(self) -> None:
         """Make the folders; raises OSError."""

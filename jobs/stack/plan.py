@@ -99,7 +99,7 @@ def _submitted(role: str, flink: Flink, is_embedded: bool, needs: tuple[str, ...
         if time.monotonic() - looked_s > _CHECK_S:
             looked_s = time.monotonic()
             error = trouble_of(flink)
-            if error is None and not flink.keeps_state_here(is_embedded):
+            if error is None and not is_embedded:
                 with suppress(FlinkUnreachableError):
                     flink.remember_checkpoint()
         return error

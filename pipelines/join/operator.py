@@ -55,7 +55,11 @@ the bridge to Java spells characters beyond the basic plane in a way of its own.
 
 
 class JoinFunction(KeyedProcessFunction):  # type: ignore[misc]
-    """Joins the records of one request id."""
+    """Joins the records of one request id.
+
+    PyFlink has state by key only, so nothing tells a restored job how far event time had come
+    (`freshet.join.SavedTimes`): until its sources have, it takes what it had forgotten for new.
+    """
 
     def __init__(self, job: JoinJob) -> None:
         self._job = job

@@ -24,10 +24,11 @@ PATIENCE_S = 240.0
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
     """The first true value of `condition`; an AssertionError when it takes too long."""
     deadline_s = time.monotonic() + patience_s
-    while time.monotonic() < deadline_s:
+    while (began_s := time.monotonic()) < deadline_s:
         if value := condition():
             return value
-        time.sleep(0.1)
+        # A look that takes long leaves the processor to those who are waited for.
+        time.sleep(max(0.1, time.monotonic() - began_s))
     raise AssertionError(f"waited {patience_s:.0f} s in vain for {what}")
 
 

@@ -1,5 +1,6 @@
 """The joiner on a Flink cluster of the user's own, by the commands that users give."""
 
+import importlib.util
 import json
 import os
 import shlex
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
@@ -21,7 +23,7 @@ from jobs.load import load_job
 from jobs.outcomes import read_outcomes
 from jobs.spec import Job
 from jobs.stack.addresses import free_addresses, free_ports, resolve
-from jobs.stack.broker import Broker, answers, jars
+from jobs.stack.broker import Broker, answers, jars, java
 from jobs.stack.flink import Flink
 from jobs.stack.layout import PROJECT, RunDirectory
 from jobs.stack.process import Process
@@ -47,17 +49,15 @@ REQUESTS = 20
 
 
 class Own(NamedTuple):
-    """A broker, and a standalone Flink cluster that knows nothing of Freshet or Kafka."""
+    """A broker, and a standalone Flink cluster as it is unpacked: nothing of Freshet, Kafka or Python."""
 
     job: Job
     file: Path
     run: RunDirectory
     flink: Flink
-    rpc_port: int
-    processes: list[Process]
 
-    def freshet(self, *arguments: str, status: int = 0) -> str:
-        command = [sys.executable, "-m", "jobs", *arguments, "--flink-master", self.flink.address]
+    def freshet(self, *arguments: str, status: int = 0, on: str | None = None) -> str:
+        command = [sys.executable, "-m", "jobs", *arguments, "--flink-master", on or self.flink.address]
         env = {**os.environ, "FILMS_CLIENT": "films", "PYTHONPATH": str(PROJECT)}
         done = subprocess.run(
             command, cwd=self.run.path, env=env, capture_output=True, text=True, timeout=240
@@ -85,22 +85,57 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
     file = folder / "films.yaml"
     file.write_text(FILMS.format(kafka=kafka, state_url=(folder / "state").as_uri()))
     job = resolve(load_job(file, keeps_secrets=True))
-    flink, (rpc_port, blob_port) = Flink(job, run), (next(ports := free_ports()), next(ports))
-    flink.prepare()
-    for jar in (run.scratch / "flink-lib").glob("*connector-kafka*"):
-        jar.unlink()
     broker = Broker(run.kafka, kafka, next(addresses), job.kafka)
     broker.prepare()
-    manager_metrics, metrics = job.joiner.metrics_addresses
+    process = Process(broker.command, run.logs / "broker.log")
+    flink = Flink(job, run)
+    try:
+        with _cluster(flink.address, folder / "stock"):
+            wait_for(lambda: answers(kafka, {}), "the broker")
+            yield Own(job, file, run, flink)
+    finally:
+        process.kill()
+
+
+def _home() -> Path:
+    spec = importlib.util.find_spec("pyflink")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+@contextmanager
+def _cluster(address: str, folder: Path, *more: Path, **options: object) -> Iterator[FlinkRest]:
+    """Flink as it is unpacked, with `more` jars in `lib/`, while the block runs."""
+    home, library, scratch = _home(), folder / "lib", folder / "tmp"
+    bin_folder = str(Path(sys.executable).parent)
+    for place in (library, scratch):
+        place.mkdir(parents=True)
+    for jar in (*home.glob("lib/*.jar"), *more):
+        (library / jar.name).symlink_to(jar)
+    env = {
+        "FLINK_HOME": str(home),
+        "FLINK_CONF_DIR": str(home / "conf"),
+        "FLINK_LIB_DIR": str(library),
+        "FLINK_LOG_DIR": str(scratch),
+        "FLINK_PID_DIR": str(scratch),
+        # The interpreter's folder is there only for those that run Python.
+        "PATH": os.pathsep.join([*([bin_folder] if more else []), str(Path(java()).parent), os.defpath]),
+        "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch} -XX:-UsePerfData",
+    }
+    host, _, port = address.rpartition(":")
+    ports = free_ports()
+    options |= {"rest.address": host, "rest.port": port, "rest.bind-port": port, "io.tmp.dirs": scratch}
+    options |= {"jobmanager.rpc.port": next(ports), "blob.server.port": next(ports)}
+    dynamic = [part for name, value in options.items() for part in ("-D", f"{name}={value}")]
     processes = [
-        Process(broker.command, run.logs / "broker.log"),
-        Process(flink.job_manager(rpc_port, blob_port, manager_metrics), run.logs / "jm.log", flink.env),
-        Process(flink.task_manager(rpc_port, metrics), run.logs / "tm.log", flink.env),
+        Process([str(home / "bin" / f"{role}.sh"), "start-foreground", *dynamic], folder / f"{role}.log", env)
+        for role in ("jobmanager", "taskmanager")
     ]
     try:
-        wait_for(lambda: answers(kafka, {}), "the broker")
-        wait_for(lambda: _slots(flink.rest), "the TaskManager")
-        yield Own(job, file, run, flink, rpc_port, processes)
+        rest = FlinkRest(address)
+        wait_for(lambda: _slots(rest), "the TaskManager")
+        yield rest
     finally:
         for process in processes:
             process.kill()
@@ -167,17 +202,19 @@ def _positives(own: Own) -> list[tuple[str, str]] | None:
 
 
 @pytest.mark.timeout(600)
-def test_a_dry_run_can_be_pasted_into_a_shell_that_knows_nothing(own: Own) -> None:
-    """With the engine that runs Python on the cluster, which nothing else here does."""
+def test_a_dry_run_can_be_pasted_into_a_shell_that_knows_nothing(own: Own, tmp_path: Path) -> None:
+    """With the engine that runs Python on the cluster, which is to have what `docs/clusters.md` says."""
     engine = ("--set", "joiner.engine=python")
-    line = own.freshet("submit", str(own.file), *engine, "--dry-run", "--run-dir", "pasted")
+    address = next(free_addresses())
+    line = own.freshet("submit", str(own.file), *engine, "--dry-run", "--run-dir", "pasted", on=address)
     bare = {"PATH": os.defpath, "HOME": str(own.run.path), "JAVA_HOME": os.environ.get("JAVA_HOME", "")}
-    shell = [shutil.which("bash") or "sh", "-c", line]
-    done = subprocess.run(shell, env=bare, cwd="/", capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
-    live = wait_for(lambda: _live(own.flink.rest), "the job to run")
-    assert live["jid"] in done.stdout
-    own.freshet("stop", str(own.file))
+    (flink_python,) = _home().glob("opt/flink-python-*.jar")
+    with _cluster(address, tmp_path, flink_python, **{"python.executable": sys.executable}) as rest:
+        shell = [shutil.which("bash") or "sh", "-c", line]
+        done = subprocess.run(shell, env=bare, cwd="/", capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+        live = wait_for(lambda: _live(rest), "the job to run")
+        assert live["jid"] in done.stdout
 
 
 @pytest.mark.timeout(600)

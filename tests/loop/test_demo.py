@@ -194,7 +194,7 @@ def alone(demo: Started, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
 def test_every_role_starts_alone_against_the_addresses_of_the_file(
     demo: Started, alone: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    assert alone("joiner").wait(120) == 0
+    joiner = alone("joiner")
     for role, index in (
         ("ps", 0),
         ("ps", 1),
@@ -204,6 +204,7 @@ def test_every_role_starts_alone_against_the_addresses_of_the_file(
         ("traffic", 0),
     ):
         alone(role, index)
+    assert joiner.wait(120) == 0
     job = YAML(typ="safe").load(tmp_path / "alone.yaml")
 
     def learnt() -> float:

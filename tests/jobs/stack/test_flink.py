@@ -30,6 +30,11 @@ def restored_from(command: list[str]) -> str | None:
     return command[command.index("-s") + 1] if "-s" in command else None
 
 
+def checkpoints_of(command: list[str]) -> str:
+    option = "-Dexecution.checkpointing.dir="
+    return next(word.removeprefix(option) for word in command if word.startswith(option))
+
+
 def test_a_job_that_is_new_starts_from_nothing(flink: Flink) -> None:
     command = flink.submission(is_embedded=False, resume=False)
     assert "run" in command
@@ -115,12 +120,9 @@ def test_an_archive_is_a_job_of_its_own_that_brings_its_jars(archive: Flink, tmp
 
 
 def test_an_archive_goes_on_from_no_checkpoint_of_the_joiner(archive: Flink, tmp_path: Path) -> None:
-    for folder, job in (("flink", "a"), ("flink/archive", "b")):
-        checkpoint = tmp_path / folder / "checkpoints" / job / "chk-1"
-        checkpoint.mkdir(parents=True)
-        (checkpoint / "_metadata").touch()
     command = archive.submission(is_embedded=True, resume=True)
-    assert restored_from(command) == f"{tmp_path}/flink/archive/checkpoints/b/chk-1"
+    assert "--resume" in command
+    assert checkpoints_of(command) == f"file://{tmp_path}/flink/archive/checkpoints"
 
 
 def test_an_archive_that_is_there_is_not_begun_a_second_time(archive: Flink, tmp_path: Path) -> None:
@@ -129,20 +131,20 @@ def test_an_archive_that_is_there_is_not_begun_a_second_time(archive: Flink, tmp
         archive.submission(is_embedded=False, resume=False)
 
 
-def test_a_run_whose_state_is_elsewhere_goes_on_from_what_the_cluster_said_last(
+def test_runs_that_keep_their_state_in_one_place_do_not_go_on_from_each_others(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    run = RunDirectory(tmp_path)
-    run.create()
     overrides = [f"joiner.flink_address={cluster.address}", "joiner.state_url=s3://bucket/demo"]
-    flink = Flink(load_job(DEMO, overrides), run)
-    assert not flink.keeps_state_here(is_embedded=True)
-    with pytest.raises(JobError, match="knows no checkpoint"):
-        flink.submission(is_embedded=True, resume=True)
-    cluster.add("RUNNING", completed=CHECKPOINT)
-    flink.remember_checkpoint()
-    cluster.jobs.clear()
-    assert restored_from(flink.submission(is_embedded=True, resume=True)) == "file:/flink/chk-7"
+
+    def submitted(name: str) -> str:
+        run = RunDirectory(tmp_path / name / "run")
+        run.create()
+        return checkpoints_of(Flink(load_job(DEMO, overrides), run).submission(is_embedded=True, resume=True))
+
+    first = submitted("a")
+    assert first.startswith("s3://bucket/demo/run-")
+    assert first.endswith("/checkpoints")
+    assert submitted("a") == first != submitted("b")
 
 
 def test_a_cluster_that_does_not_answer_is_not_taken_for_one_that_knows_nothing(

@@ -1,7 +1,7 @@
 """Flink in a few lines: keyed state as bytes, event-time timers, a watermark."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from pipelines.records import Action, Request
 from pipelines.settings import JoinJob
 from tests.pipelines.join.jvm import JvmEngine
 from tests.pipelines.join.pool import python_join
+from tests.pipelines.join.stack import Stack
 
 FOREVER_MS = 1 << 60
 NOW_MS = 1_764_000_000_000
@@ -136,6 +137,14 @@ class Cluster:
 def engine(request) -> Callable[[JoinJob], Engine]:
     """`engine(job)`: what runs the rules of a job."""
     return ENGINES[request.param]
+
+
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory) -> Iterator[Stack]:
+    """A broker and a JobManager; each job has topics of its own (`Stack.become`)."""
+    started = Stack(tmp_path_factory.mktemp("run"))
+    yield started
+    started.kill()
 
 
 @pytest.fixture(scope="session")

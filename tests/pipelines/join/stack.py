@@ -34,6 +34,7 @@ class Stack:
         self.job = job = resolve(Job.model_validate(written))
         self.bootstrap = job.kafka.bootstrap
         self.run, self.processes, self.ports = RunDirectory(folder), [], free_ports()
+        self._task_managers = []
         self.run.create()
         self._broker = Broker(self.run.kafka, self.bootstrap, next(free_addresses()), job.kafka)
         self._broker.prepare()
@@ -86,22 +87,67 @@ class Stack:
         self.job = self.job.model_copy(update={"joiner": joiner})
         self.flink = Flink(self.job, self.run)
 
+    def become(self, name, **joiner):
+        """What is submitted next is another job, with topics of its own."""
+        from jobs.stack.broker import create_topics
+
+        topics = {kind: f"{kind}-{name}" for kind in type(self.job.kafka.topics).model_fields}
+        kafka = self.job.kafka.model_copy(update={"topics": self.job.kafka.topics.model_copy(update=topics)})
+        self.job = self.job.model_copy(update={"name": name, "kafka": kafka})
+        create_topics(kafka)
+        self.change(**joiner)
+
+    def cancel(self):
+        """Ends the job, wherever it is."""
+        self.flink.cancel()
+        wait_for(lambda: self.flink.rest.live_job(self.job.name) is None, "the end of the job")
+
     def start_task_manager(self, number=0):
         metrics = self.job.joiner.metrics_addresses[1 + number]
-        return self.start(f"taskmanager-{number}", self.flink.task_manager(self.rpc_port, metrics))
+        command = self.flink.task_manager(self.rpc_port, metrics)
+        self._task_managers.append(self.start(f"taskmanager-{number}", command))
+        return self._task_managers[-1]
+
+    def kill_task_managers(self):
+        for process in self._task_managers:
+            process.kill()
 
     def submit(self, *, resume=False):
         submission = self.start("joiner", self.flink.submission(is_embedded=True, resume=resume))
         assert submission.wait(120), "flink run does not end"
         assert submission.status() == 0, submission.output().decode()
 
+    def topic(self, kind):
+        """The name of one of the job's topics."""
+        return getattr(self.job.kafka.topics, kind)
+
+    def event_time_ms(self):
+        """How far the join is; None while it has no time."""
+        from jobs.joiner import WATERMARK, watermark_ms
+        from jobs.scrape import read_samples
+
+        return watermark_ms(read_samples(self._metrics(), (WATERMARK,)))
+
     def metric(self, name):
         """The sum over the subtasks of the first TaskManager; None while there is none."""
-        address = self.job.joiner.metrics_addresses[1]
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self._metrics().decode().splitlines()
         values = [float(line.rpartition(" ")[2]) for line in lines if f"_freshet_joiner_{name}{{" in line]
         return sum(values) if values else None
+
+    def _metrics(self):
+        address = self.job.joiner.metrics_addresses[1]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+            return answer.read()
+
+    def wait_for_checkpoints(self, number):
+        """So many more have been taken."""
+        job_id = self.flink.rest.live_job(self.job.name)["jid"]
+
+        def taken():
+            return self.flink.rest.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"]
+
+        before = taken()
+        wait_for(lambda: taken() >= before + number, "checkpoints")
 
     def kill(self):
         for process in reversed(self.processes):
@@ -110,11 +156,12 @@ class Stack:
 
 def wait_for(condition, what, retry=(), patience_s=PATIENCE_S):
     deadline_s = time.monotonic() + patience_s
-    while time.monotonic() < deadline_s:
+    while (began_s := time.monotonic()) < deadline_s:
         try:
             if value := condition():
                 return value
         except retry:
             pass
-        time.sleep(0.2)
+        # A look that takes long leaves the processor to those who are waited for.
+        time.sleep(max(0.2, time.monotonic() - began_s))
     raise AssertionError(f"waited {patience_s} s in vain for {what}")

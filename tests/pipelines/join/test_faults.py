@@ -26,6 +26,9 @@ DELAYS_S = {"click": 4.0, "buy": 20.0, "play": 7.0, "like": 5.0, "share": 5.0}
 """Longest time until an action: some are late, some too late."""
 REQUESTS_PER_S = 60
 ITEMS = 4
+FORGOTTEN_S = 45
+"""Twice the longest reach, and what event time is behind the clock."""
+REPEATED = 20
 AHEAD_MS = 120_000
 
 
@@ -41,6 +44,7 @@ class Load(threading.Thread):
         self._random, self._end = random.Random(11), threading.Event()
         self._due, self._tie = [], itertools.count()
         self.sent, self.requests = [], 0
+        self._first = []
 
     def run(self):
         while not self._end.wait(1 / REQUESTS_PER_S):
@@ -61,12 +65,22 @@ class Load(threading.Thread):
             self._produce("actions", self._action_event("", 0, "", now_ms() + AHEAD_MS), partition=partition)
         assert self._producer.flush(60) == 0
 
+    def repeat_forgotten(self):
+        """Some requests that the joiner has forgotten come a second time."""
+        wait_for(lambda: now_ms() - self._first[-1][1] > 1000 * FORGOTTEN_S, "requests to be old")
+        for number, (event, _) in enumerate(self._first):
+            self._produce("features", event, f"r{number}")
+        self._producer.flush(10)
+
     def _request(self):
         request_id = f"r{self.requests}"
         self.requests += 1
         user = {"user_id": self._random.randrange(100)}
         items = [{"item_id": n, "price": self._random.random()} for n in range(ITEMS)]
-        self._send(False, self._features_event(request_id, now_ms(), items, user=user), request_id)
+        event = self._features_event(request_id, now_ms(), items, user=user)
+        self._send(False, event, request_id)
+        if len(self._first) < REPEATED:
+            self._first.append((event, now_ms()))
         for kind, delay_s in DELAYS_S.items():
             for _ in range(self._random.randrange(3) if self._random.random() < 0.3 else 0):
                 at_ms = now_ms() + round(1000 * delay_s * self._random.random())
@@ -89,7 +103,9 @@ class Load(threading.Thread):
 
 @pytest.fixture
 def stack(tmp_path_factory):
-    started = Stack(tmp_path_factory.mktemp("run"), LABELS, task_managers=2)
+    # Where only the file system tells which checkpoint is the newest, once the JobManager is dead.
+    elsewhere = tmp_path_factory.mktemp("state").as_uri()
+    started = Stack(tmp_path_factory.mktemp("run"), LABELS, task_managers=2, state_url=elsewhere)
     yield started
     started.kill()
 
@@ -118,10 +134,12 @@ def goes_on(stack, what):
     wait_for(lambda: committed(stack) > before + 100, f"examples after {what}")
 
 
-def stop_and_go_on(stack, what, **joiner):
+def stop_and_go_on(stack, load, what, **joiner):
     """Stopped with a savepoint, submitted again from it, perhaps with other settings."""
     stopping = stack.flink.begin_stop(is_embedded=True)
     stopping.wait(60)
+    # Restored, it has no watermark yet when it reads them.
+    load.repeat_forgotten()
     stack.change(**joiner)
     stack.submit(resume=True)
     goes_on(stack, what)
@@ -154,10 +172,9 @@ def test_kills_savepoints_and_another_parallelism_lose_and_repeat_nothing(
     stack.submit(resume=True)
     goes_on(stack, "a killed JobManager")
 
-    stop_and_go_on(stack, "a savepoint")
     stack.start_task_manager(1)
-    stop_and_go_on(stack, "a savepoint read by two", parallelism=2)
-    stop_and_go_on(stack, "a savepoint of two read by one", parallelism=1)
+    stop_and_go_on(stack, load, "a savepoint read by two", parallelism=2)
+    stop_and_go_on(stack, load, "a savepoint of two read by one", parallelism=1)
     load.finish()
 
     job = make_job(0.5, LABELS)
@@ -188,4 +205,6 @@ def test_kills_savepoints_and_another_parallelism_lose_and_repeat_nothing(
     assert reasons == {b"late"}
     accounting = summarize(stack.job, stack.run.path)["accounting"]
     assert accounting["closes"], accounting
-    assert accounting["in"] == ITEMS * load.requests
+    # What had been forgotten was refused each time.
+    assert accounting["dead"] == 2 * REPEATED * ITEMS
+    assert accounting["in"] == ITEMS * load.requests + accounting["dead"]

@@ -8,20 +8,22 @@ import orjson
 import pytest
 
 from pipelines.join.intake import Intake
+from pipelines.settings import PoolSettings
 from tests.pipelines.join.conftest import Cluster
-from tests.pipelines.join.stack import MAX_MESSAGE_BYTES, PARTITIONS, Stack, wait_for
+from tests.pipelines.join.stack import MAX_MESSAGE_BYTES, PARTITIONS, wait_for
 
 pytestmark = pytest.mark.stack
 
 FAST_CLOCK_MS = 300_000
 
 
-@pytest.fixture(scope="module", params=["python", "jvm"])
-def stack(tmp_path_factory, request):
-    pool = {"pool": {"negatives": 1, "size": 100_000}} if request.param == "jvm" else {}
-    started = Stack(tmp_path_factory.mktemp("run"), engine=request.param, **pool)
-    yield started
-    started.kill()
+@pytest.fixture(params=["python", "jvm"])
+def stack(shared_stack, request):
+    pool = PoolSettings(negatives=1, size=100_000) if request.param == "jvm" else None
+    shared_stack.become(request.param, engine=request.param, pool=pool, restore_from=None)
+    yield shared_stack
+    shared_stack.cancel()
+    shared_stack.kill_task_managers()
 
 
 def garbage(now_ms):
@@ -62,11 +64,12 @@ def garbage(now_ms):
 class Traffic:
     """Sends events, and remembers what it sent, for the same join without Flink."""
 
-    def __init__(self, bootstrap, features_event, action_event):
+    def __init__(self, stack, features_event, action_event):
         from confluent_kafka import Producer
 
         settings = {"compression.type": "lz4", "message.max.bytes": 32 << 20, "log_level": 0}
-        self.producer = Producer({"bootstrap.servers": bootstrap, **settings})
+        self.producer = Producer({"bootstrap.servers": stack.bootstrap, **settings})
+        self.topic = stack.topic
         self.features_event, self.action_event = features_event, action_event
         self.sent, self.random, self.impressions = [], random.Random(5), 0
         self.dead: Counter[tuple[str, str]] = Counter()
@@ -139,7 +142,7 @@ class Traffic:
         self.produce("actions" if is_action else "features", value, key, **more)
 
     def produce(self, topic, value, key=None, **more):
-        self.producer.produce(topic, value, key, **more)
+        self.producer.produce(self.topic(topic), value, key, **more)
         self.producer.poll(0)
 
 
@@ -168,7 +171,7 @@ def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_clos
     stack.submit()
 
     def lists():
-        return [decode(message.value()) for message in read_topic(stack.job, "examples")]
+        return [decode(message.value()) for message in read_topic(stack.job, stack.topic("examples"))]
 
     def accounted_for():
         """The impressions that left as examples, and the number of those that were sampled away."""
@@ -178,7 +181,7 @@ def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_clos
         }
         return len(impressions) + sum(one.sampled_away for one in read)
 
-    traffic = Traffic(stack.bootstrap, features_event, action_event)
+    traffic = Traffic(stack, features_event, action_event)
     traffic.fast_clock()
     for number in range(1500):
         traffic.request(number)
@@ -207,14 +210,16 @@ def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_clos
     assert sum(one.sampled_away for one in lists()) == reference.sampled_away
     assert sum(any(each.request_id == "long" for each in one.examples) for one in lists()) > 1
 
-    letters = list(read_topic(stack.job, "dead-letters"))
+    letters = list(read_topic(stack.job, stack.topic("dead_letters")))
     headers = [{name: value.decode() for name, value in letter.headers()} for letter in letters]
-    assert Counter((each["topic"], each["reason"]) for each in headers) == traffic.dead
+    assert Counter((each["topic"], each["reason"]) for each in headers) == Counter(
+        {(stack.topic(kind), reason): number for (kind, reason), number in traffic.dead.items()}
+    )
     assert len({(each["topic"], each["partition"], each["offset"]) for each in headers}) == len(headers)
     sources = {
-        (topic, str(message.partition()), str(message.offset())): (message.key(), message.value())
-        for topic in ("features", "actions")
-        for message in read_topic(stack.job, topic)
+        (message.topic(), str(message.partition()), str(message.offset())): (message.key(), message.value())
+        for kind in ("features", "actions")
+        for message in read_topic(stack.job, stack.topic(kind))
     }
     for letter, header in zip(letters, headers, strict=True):
         key, value = sources[header["topic"], header["partition"], header["offset"]]

@@ -15,6 +15,7 @@ import org.apache.flink.metrics.Gauge;
 import org.apache.flink.metrics.MetricGroup;
 import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
+import org.apache.flink.streaming.api.TimerService;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
@@ -35,6 +36,10 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
   private transient int waitingBytesBefore;
   private transient WaitingCounts waiting;
   private transient ListState<byte[]> waitingState;
+  private transient SavedTimes savedTimes;
+  private transient ListState<byte[]> savedTimesState;
+  /** Flink shows it only with an element or a timer; null before the first. */
+  private transient TimerService timers;
   /** Null: the job has none. */
   private transient Pool pool;
   private transient ListState<byte[]> poolState;
@@ -50,15 +55,19 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
     Settings.PoolSettings settings = Settings.parse(settingsJson).joiner().pool();
     pool = settings == null ? null : new Pool(settings.size());
     TaskInfo task = getRuntimeContext().getTaskInfo();
-    waiting =
-        new WaitingCounts(
-            task.getMaxNumberOfParallelSubtasks(), task.getNumberOfParallelSubtasks(), task.getIndexOfThisSubtask());
+    int groups = task.getMaxNumberOfParallelSubtasks();
+    waiting = new WaitingCounts(groups, task.getNumberOfParallelSubtasks(), task.getIndexOfThisSubtask());
+    savedTimes = new SavedTimes(groups, task.getNumberOfParallelSubtasks(), task.getIndexOfThisSubtask());
     OperatorStateStore store = context.getOperatorStateStore();
-    // Each subtask gets the counts of all, and takes those of its key groups; of the pool each gets a part.
-    waitingState = store.getUnionListState(new ListStateDescriptor<>("waiting", BytePrimitiveArraySerializer.INSTANCE));
-    poolState = store.getListState(new ListStateDescriptor<>("pool", BytePrimitiveArraySerializer.INSTANCE));
+    // Each subtask gets what all have saved, and takes that of its key groups; of the pool each gets a part.
+    waitingState = store.getUnionListState(bytes("waiting"));
+    savedTimesState = store.getUnionListState(bytes("event-times"));
+    poolState = store.getListState(bytes("pool"));
     for (byte[] counts : waitingState.get()) {
       waiting.restore(counts);
+    }
+    for (byte[] times : savedTimesState.get()) {
+      savedTimes.restore(times);
     }
     List<Pooled> items = new ArrayList<>();
     for (byte[] piece : poolState.get()) {
@@ -69,9 +78,14 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
     }
   }
 
+  private static ListStateDescriptor<byte[]> bytes(String name) {
+    return new ListStateDescriptor<>(name, BytePrimitiveArraySerializer.INSTANCE);
+  }
+
   @Override
   public void snapshotState(FunctionSnapshotContext context) throws Exception {
     waitingState.update(List.of(waiting.encode()));
+    savedTimesState.update(List.of(savedTimes.encode(timers == null ? Long.MIN_VALUE : timers.currentWatermark())));
     poolState.update(pool == null ? List.of() : PoolCodec.encode(pool.items()));
   }
 
@@ -97,6 +111,7 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
 
   @Override
   public void processElement(KeyedArrival keyed, Context context, Collector<Message> out) throws Exception {
+    timers = context.timerService();
     Arrival arrival = keyed.arrival();
     long nowMs = System.currentTimeMillis();
     try {
@@ -116,7 +131,7 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
     // A heartbeat has done its work when the source read it.
     if (!action.isHeartbeat()) {
       State before = read();
-      apply(before, logic.onAction(before, action, arrival, context.timerService()::currentWatermark, nowMs), context, out);
+      apply(before, logic.onAction(before, action, arrival, () -> eventTimeMs(context), nowMs), context, out);
     }
   }
 
@@ -124,15 +139,19 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
       throws Exception {
     if (event.items().length > 0) {
       State before = read();
-      long watermarkMs = context.timerService().currentWatermark();
-      apply(before, logic.onRequest(before, event, arrival, watermarkMs, nowMs), context, out);
+      apply(before, logic.onRequest(before, event, arrival, eventTimeMs(context), nowMs), context, out);
     }
+  }
+
+  private long eventTimeMs(Context context) {
+    return savedTimes.eventTimeMs(context.getCurrentKey(), timers.currentWatermark());
   }
 
   @Override
   public void onTimer(long timestampMs, OnTimerContext context, Collector<Message> out) throws Exception {
+    timers = context.timerService();
     // When a bounded input ends, timers fire whose time has not come: what waits goes on waiting.
-    if (context.timerService().currentWatermark() != Long.MAX_VALUE) {
+    if (timers.currentWatermark() != Long.MAX_VALUE) {
       State before = read();
       apply(before, logic.onTimer(before, timestampMs, System.currentTimeMillis()), context, out);
     }

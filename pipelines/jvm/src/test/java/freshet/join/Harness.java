@@ -72,6 +72,7 @@ public final class Harness {
         case "letter" -> letter(job(call), call, answer);
         case "pool" -> exchangePool(job(call).pool, call, answer);
         case "waiting" -> count(call, answer);
+        case "saved times" -> saveTimes(call, answer);
         default -> timer(job(call), call, answer);
       }
     } catch (JsonException problem) {
@@ -202,6 +203,30 @@ public final class Harness {
       }
       counts.addArray().add(waiting.requests()).add(waiting.bytes());
       states.add(waiting.encode());
+    }
+  }
+
+  /**
+   * What subtasks take for the event time of each key, once they have restored {@code states} from others and before any
+   * watermark; then what they save, each with its own of {@code watermarks}.
+   */
+  private static void saveTimes(JsonNode call, ObjectNode answer) throws IOException {
+    int parallelism = call.get("watermarks").size();
+    ArrayNode times = answer.putArray("times");
+    ArrayNode states = answer.putArray("states");
+    List<SavedTimes> subtasks = new ArrayList<>();
+    for (int subtask = 0; subtask < parallelism; subtask++) {
+      subtasks.add(new SavedTimes(128, parallelism, subtask));
+      for (JsonNode state : call.get("states")) {
+        subtasks.get(subtask).restore(state.binaryValue());
+      }
+    }
+    for (JsonNode key : call.get("keys")) {
+      int subtask = KeyGroupRangeAssignment.assignKeyToParallelOperator(key.asText(), 128, parallelism);
+      times.addArray().add(subtask).add(subtasks.get(subtask).eventTimeMs(key.asText(), call.get("now").asLong()));
+    }
+    for (int subtask = 0; subtask < parallelism; subtask++) {
+      states.add(subtasks.get(subtask).encode(call.get("watermarks").get(subtask).asLong()));
     }
   }
 
