@@ -58,6 +58,25 @@ class PoolSettings(Block):
     """The label whose positives get them; None: the first."""
 
 
+class InputSettings(Block):
+    """What a backfill joins, from its beginning to its end; then the job ends."""
+
+    kind: Literal["kafka", "files"]
+    """`kafka`: both topics; `files`: raw events in files."""
+    features: str | None = None
+    """Of `files`: a file, a folder, or a URL of either on any file system that Flink knows."""
+    actions: str | None = None
+    """Likewise."""
+    format: Literal["json", "parquet"] = "json"
+    """Of `files`: an event per line, as JSON, or per row, in the column `value`."""
+    ahead_s: float = Field(default=600.0, gt=0)
+    """One input is read at most so much event time ahead of the other: meanwhile its events wait."""
+    ends: dict[Literal["features", "actions"], tuple[int, ...]] | None = None
+    """Of `kafka`: by partition, the offset behind the last event; None: as they are at the start."""
+    append: bool = False
+    """Write to `kafka.topics.examples` though it has messages already."""
+
+
 class ArchiveSettings(Block):
     """The examples as Parquet files: a Flink job beside the joiner."""
 
@@ -77,6 +96,8 @@ class JoinerSettings(Block):
 
     engine: Literal["jvm", "python"] = "jvm"
     """`jvm`: the join in Java; `python`: the same rules in Python, slower, for rules of one's own."""
+    input: InputSettings | None = None
+    """None: the topics, for ever. Else a backfill; of engine `jvm` only."""
     negatives: NegativeSettings = NegativeSettings()
     pool: PoolSettings | None = None
     archive: ArchiveSettings | None = None
@@ -118,6 +139,11 @@ class JoinerSettings(Block):
     def all_task_managers(self) -> int:
         """Of the embedded cluster."""
         return self.task_managers + (self.archive.parallelism if self.archive else 0)
+
+
+def member_name(job_name: str, joiner: JoinerSettings) -> str:
+    """The joiner's consumer group: a backfill keeps off that of the live joiner."""
+    return f"{job_name}-backfill" if joiner.input else f"{job_name}-joiner"
 
 
 def archive_name(job_name: str) -> str:

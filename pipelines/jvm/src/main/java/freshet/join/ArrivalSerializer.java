@@ -12,12 +12,26 @@ import org.apache.flink.core.memory.DataOutputView;
 final class ArrivalSerializer extends TypeSerializerSingleton<KeyedArrival> {
   private static final long serialVersionUID = 1L;
   private static final int NONE = -1;
+  private static final byte REQUEST = 0;
+  private static final byte ACTION = 1;
+  private static final byte END = 2;
 
   @Override
   public void serialize(KeyedArrival keyed, DataOutputView out) throws IOException {
-    Arrival arrival = keyed.arrival();
     write(keyed.id().getBytes(StandardCharsets.UTF_8), out);
-    out.writeBoolean(arrival.isAction());
+    if (keyed.end() == null) {
+      serialize(keyed.arrival(), out);
+    } else {
+      out.writeByte(END);
+      out.writeBoolean(keyed.end().ofActions());
+      out.writeInt(keyed.end().reader());
+      out.writeInt(keyed.end().readers());
+      out.writeLong(keyed.end().latestMs());
+    }
+  }
+
+  private static void serialize(Arrival arrival, DataOutputView out) throws IOException {
+    out.writeByte(arrival.isAction() ? ACTION : REQUEST);
     write(arrival.key(), out);
     write(arrival.value(), out);
     out.writeInt(arrival.partition());
@@ -28,11 +42,14 @@ final class ArrivalSerializer extends TypeSerializerSingleton<KeyedArrival> {
   @Override
   public KeyedArrival deserialize(DataInputView in) throws IOException {
     String id = new String(read(in), StandardCharsets.UTF_8);
-    boolean isAction = in.readBoolean();
+    byte kind = in.readByte();
+    if (kind == END) {
+      return KeyedArrival.of(id, new InputEnd(in.readBoolean(), in.readInt(), in.readInt(), in.readLong()));
+    }
     byte[] key = read(in);
     byte[] value = read(in);
-    Arrival arrival = new Arrival(isAction, key, value, in.readInt(), in.readLong(), in.readLong());
-    return new KeyedArrival(id, arrival, KeyedArrival.NO_TIME);
+    Arrival arrival = new Arrival(kind == ACTION, key, value, in.readInt(), in.readLong(), in.readLong());
+    return new KeyedArrival(id, arrival, KeyedArrival.NO_TIME, KeyedArrival.NO_TIME);
   }
 
   private static void write(byte[] bytes, DataOutputView out) throws IOException {

@@ -19,6 +19,10 @@ final class Buffer {
     return size;
   }
 
+  byte at(int place) {
+    return data[place];
+  }
+
   byte[] toBytes() {
     return Arrays.copyOf(data, size);
   }

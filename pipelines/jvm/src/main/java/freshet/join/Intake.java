@@ -17,6 +17,7 @@ final class Intake {
 
   private final RequestReader requests;
   private final ActionReader actions = new ActionReader();
+  private final boolean isOfFiles;
   private final int maxBytes;
   private final long maxRepeatedBytes;
   private final long maxExampleBytes;
@@ -25,6 +26,7 @@ final class Intake {
 
   Intake(Settings settings, Schema schema) {
     requests = new RequestReader(schema);
+    isOfFiles = settings.joiner().input() != null && settings.joiner().input().isFiles();
     maxBytes = settings.joiner().maxEventBytes();
     maxRepeatedBytes = MAX_REPETITION * maxBytes;
     maxExampleBytes = settings.kafka().maxMessageBytes() / (2 * GROWTH * mostReaders(settings));
@@ -50,7 +52,7 @@ final class Intake {
     Request request = requests.read(arrival.value());
     checkTime(request.ts(), arrival.loggedTsMs(), nowMs);
     if (request.items().length > 0) {
-      checkExamples(request, arrival.keyBytes() + arrival.valueBytes());
+      checkExamples(request, bytes(arrival));
     }
     return request;
   }
@@ -59,10 +61,15 @@ final class Intake {
     if (arrival.value() == null) {
       throw MalformedEvent.malformed("the record has no value");
     }
-    int bytes = arrival.keyBytes() + arrival.valueBytes();
+    int bytes = bytes(arrival);
     if (bytes > maxBytes) {
       throw new MalformedEvent("too-large", bytes + " bytes; at most " + maxBytes + " are taken");
     }
+  }
+
+  /** The path of a file is no part of its events. */
+  private int bytes(Arrival arrival) {
+    return isOfFiles ? arrival.valueBytes() : arrival.keyBytes() + arrival.valueBytes();
   }
 
   private void checkExamples(Request request, int eventBytes) throws MalformedEvent {

@@ -40,6 +40,8 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
   private transient ListState<byte[]> savedTimesState;
   /** Flink shows it only with an element or a timer; null before the first. */
   private transient TimerService timers;
+  private transient InputEnds ends;
+  private transient ListState<byte[]> endsState;
   /** Null: the job has none. */
   private transient Pool pool;
   private transient ListState<byte[]> poolState;
@@ -52,8 +54,9 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
 
   @Override
   public void initializeState(FunctionInitializationContext context) throws Exception {
-    Settings.PoolSettings settings = Settings.parse(settingsJson).joiner().pool();
-    pool = settings == null ? null : new Pool(settings.size());
+    Settings.Joiner joiner = Settings.parse(settingsJson).joiner();
+    pool = joiner.pool() == null ? null : new Pool(joiner.pool().size());
+    ends = new InputEnds(joiner.outOfOrderMs());
     TaskInfo task = getRuntimeContext().getTaskInfo();
     int groups = task.getMaxNumberOfParallelSubtasks();
     waiting = new WaitingCounts(groups, task.getNumberOfParallelSubtasks(), task.getIndexOfThisSubtask());
@@ -62,12 +65,16 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
     // Each subtask gets what all have saved, and takes that of its key groups; of the pool each gets a part.
     waitingState = store.getUnionListState(bytes("waiting"));
     savedTimesState = store.getUnionListState(bytes("event-times"));
+    endsState = store.getUnionListState(bytes("ends"));
     poolState = store.getListState(bytes("pool"));
     for (byte[] counts : waitingState.get()) {
       waiting.restore(counts);
     }
     for (byte[] times : savedTimesState.get()) {
       savedTimes.restore(times);
+    }
+    for (byte[] known : endsState.get()) {
+      ends.restore(known);
     }
     List<Pooled> items = new ArrayList<>();
     for (byte[] piece : poolState.get()) {
@@ -85,7 +92,8 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
   @Override
   public void snapshotState(FunctionSnapshotContext context) throws Exception {
     waitingState.update(List.of(waiting.encode()));
-    savedTimesState.update(List.of(savedTimes.encode(timers == null ? Long.MIN_VALUE : timers.currentWatermark())));
+    savedTimesState.update(List.of(savedTimes.encode(timers == null ? Long.MIN_VALUE : reachedMs())));
+    endsState.update(List.of(ends.encode()));
     poolState.update(pool == null ? List.of() : PoolCodec.encode(pool.items()));
   }
 
@@ -112,6 +120,10 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
   @Override
   public void processElement(KeyedArrival keyed, Context context, Collector<Message> out) throws Exception {
     timers = context.timerService();
+    if (keyed.end() != null) {
+      ends.end(keyed.end());
+      return;
+    }
     Arrival arrival = keyed.arrival();
     long nowMs = System.currentTimeMillis();
     try {
@@ -144,14 +156,19 @@ final class JoinFunction extends KeyedProcessFunction<String, KeyedArrival, Mess
   }
 
   private long eventTimeMs(Context context) {
-    return savedTimes.eventTimeMs(context.getCurrentKey(), timers.currentWatermark());
+    return savedTimes.eventTimeMs(context.getCurrentKey(), reachedMs());
+  }
+
+  /** Since the start of this process. */
+  private long reachedMs() {
+    return ends.timeMs(timers.currentWatermark());
   }
 
   @Override
   public void onTimer(long timestampMs, OnTimerContext context, Collector<Message> out) throws Exception {
     timers = context.timerService();
-    // When a bounded input ends, timers fire whose time has not come: what waits goes on waiting.
-    if (timers.currentWatermark() != Long.MAX_VALUE) {
+    // When bounded inputs end, timers fire whose time has not come: what waits goes on waiting.
+    if (timestampMs <= reachedMs()) {
       State before = read();
       apply(before, logic.onTimer(before, timestampMs, System.currentTimeMillis()), context, out);
     }

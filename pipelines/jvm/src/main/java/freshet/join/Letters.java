@@ -10,11 +10,13 @@ final class Letters {
   private final byte[] features;
   private final byte[] actions;
   private final int maxBytes;
+  private final boolean isOfFiles;
 
   Letters(Settings settings) {
     features = Utf8.bytes(settings.kafka().features());
     actions = Utf8.bytes(settings.kafka().actions());
     maxBytes = settings.kafka().maxMessageBytes() - MARGIN_BYTES;
+    isOfFiles = settings.joiner().input() != null && settings.joiner().input().isFiles();
   }
 
   /** The letter; without its value, or without key and value, where they are too long. */
@@ -22,6 +24,10 @@ final class Letters {
     Arrival arrival = letter.arrival();
     Message message = new Message();
     message.topic = arrival.isAction() ? actions : features;
+    if (isOfFiles && arrival.key() != null) {
+      message.topic = arrival.key();
+      arrival = arrival.withoutKey();
+    }
     message.partition = Utf8.bytes(Integer.toString(arrival.partition()));
     message.offset = Utf8.bytes(Long.toString(arrival.offset()));
     message.reason = Utf8.bytes(letter.reason());

@@ -1,14 +1,11 @@
 package freshet.join;
 
 import java.util.Properties;
-import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
 import org.apache.flink.connector.kafka.sink.TransactionNamingStrategy;
-import org.apache.flink.connector.kafka.source.KafkaSource;
-import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
@@ -24,51 +21,24 @@ public final class OnlineJoin {
   private static final OutputTag<Message> DEAD_LETTERS = new OutputTag<>("dead-letters", MESSAGE);
 
   private final Settings settings;
-  private final StreamExecutionEnvironment env;
 
-  private OnlineJoin(StreamExecutionEnvironment env, Settings settings) {
-    this.env = env;
+  private OnlineJoin(Settings settings) {
     this.settings = settings;
   }
 
   /** Adds sources, join and sinks to {@code env}; {@code settingsJson}: the job file, every default filled in. */
   public static void build(StreamExecutionEnvironment env, String settingsJson) {
     Settings settings = Settings.parse(settingsJson);
-    OnlineJoin job = new OnlineJoin(env, settings);
-    DataStream<KeyedArrival> arrivals =
-        job.arrivals("features", settings.kafka().features(), false)
-            .union(job.arrivals("actions", settings.kafka().actions(), true));
+    OnlineJoin job = new OnlineJoin(settings);
     SingleOutputStreamOperator<Message> joined =
-        arrivals
+        new Inputs(env, settings, job.client())
+            .read()
             .keyBy(KeyedArrival::id, Types.STRING)
             .process(new JoinFunction(settingsJson, DEAD_LETTERS), MESSAGE)
             .name("join")
             .uid("join");
     job.write(joined, "examples", settings.kafka().examples());
     job.write(joined.getSideOutput(DEAD_LETTERS), "dead_letters", settings.kafka().deadLetters());
-  }
-
-  private DataStream<KeyedArrival> arrivals(String name, String topic, boolean isAction) {
-    KafkaSource<KeyedArrival> source =
-        KafkaSource.<KeyedArrival>builder()
-            .setProperties(client())
-            .setBootstrapServers(settings.kafka().bootstrap())
-            .setTopics(topic)
-            .setGroupId(settings.name() + "-joiner")
-            .setStartingOffsets(OffsetsInitializer.earliest())
-            .setProperty("isolation.level", "read_committed")
-            .setProperty("max.partition.fetch.bytes", Integer.toString(settings.kafka().maxMessageBytes()))
-            .setDeserializer(new ArrivalReader(isAction, settings))
-            .build();
-    return env.fromSource(source, watermarks(), name).uid(name);
-  }
-
-  private WatermarkStrategy<KeyedArrival> watermarks() {
-    long outOfOrderMs = settings.joiner().outOfOrderMs();
-    long idleMs = settings.joiner().idleMs();
-    return WatermarkStrategy.<KeyedArrival>forGenerator(
-            context -> new Watermarks(outOfOrderMs, idleMs, context.getInputActivityClock()))
-        .withTimestampAssigner((event, recordTsMs) -> event.eventTimeMs());
   }
 
   private void write(DataStream<Message> messages, String name, String topic) {
@@ -79,7 +49,7 @@ public final class OnlineJoin {
             .setKafkaProducerConfig(client())
             .setBootstrapServers(settings.kafka().bootstrap())
             .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
-            .setTransactionalIdPrefix(settings.name() + "-joiner-" + name)
+            .setTransactionalIdPrefix(settings.member() + "-" + name)
             // A few ids that are used again, instead of new ones with every checkpoint.
             .setTransactionNamingStrategy(TransactionNamingStrategy.POOLING)
             .setProperty("transaction.timeout.ms", Integer.toString(TRANSACTION_TIMEOUT_MS))

@@ -43,8 +43,25 @@ record Settings(
   /** Negatives drawn from recent items; {@code label}: the place of the one whose positives get them. */
   record PoolSettings(int negatives, int size, int label) {}
 
-  /** Sampling, bounds and event time; {@code maxPerRequest} 0: no cap; {@code pool} null: none. */
+  /** What is read from its beginning to its end; of topics {@code features} and {@code actions} are null. */
+  record Input(
+      String features,
+      String actions,
+      boolean isParquet,
+      long aheadMs,
+      Map<Integer, Long> featuresEnds,
+      Map<Integer, Long> actionsEnds) {
+    boolean isFiles() {
+      return features != null;
+    }
+  }
+
+  /**
+   * Sampling, bounds and event time; {@code input} null: the topics, for ever; {@code maxPerRequest} 0: no cap; {@code pool}
+   * null: none.
+   */
   record Joiner(
+      Input input,
       Rates rates,
       int maxPerRequest,
       PoolSettings pool,
@@ -55,6 +72,11 @@ record Settings(
       int maxEventBytes,
       long checkpointIntervalMs,
       int parallelism) {}
+
+  /** Group and transactions are of this name: a backfill keeps off those of the live joiner. */
+  String member() {
+    return name + (joiner.input() == null ? "-joiner" : "-backfill");
+  }
 
   static Settings parse(String json) {
     try {
@@ -125,6 +147,7 @@ record Settings(
 
   private static Joiner joiner(JsonNode joiner, List<Label> labels) {
     return new Joiner(
+        input(joiner.get("input")),
         rates(joiner.get("negatives")),
         joiner.get("negatives").get("max_per_request").asInt(0),
         pool(joiner.get("pool"), labels),
@@ -135,6 +158,29 @@ record Settings(
         joiner.get("max_event_bytes").asInt(),
         joiner.get("checkpoint_interval_ms").asLong(),
         joiner.get("parallelism").asInt());
+  }
+
+  private static Input input(JsonNode input) {
+    if (input.isNull()) {
+      return null;
+    }
+    return new Input(
+        text(input.get("features")),
+        text(input.get("actions")),
+        input.get("format").asText().equals("parquet"),
+        ms(input.get("ahead_s")),
+        ends(input.get("ends"), "features"),
+        ends(input.get("ends"), "actions"));
+  }
+
+  /** By partition; null: nobody has looked. */
+  private static Map<Integer, Long> ends(JsonNode ends, String input) {
+    if (!ends.has(input)) {
+      return null;
+    }
+    Map<Integer, Long> offsets = new HashMap<>();
+    ends.get(input).forEach(each -> offsets.put(offsets.size(), each.asLong()));
+    return offsets;
   }
 
   private static PoolSettings pool(JsonNode pool, List<Label> labels) {

@@ -19,7 +19,7 @@ final class Watermarks implements WatermarkGenerator<KeyedArrival> {
   private long activeMs;
   private boolean hasNews;
 
-  /** {@code clock} stands still while the source may not read. */
+  /** {@code idleMs} {@link Long#MAX_VALUE}: never idle; {@code clock} stands still while the source may not read. */
   Watermarks(long outOfOrderMs, long idleMs, RelativeClock clock) {
     this.outOfOrderMs = outOfOrderMs;
     this.idleMs = idleMs;
@@ -30,7 +30,7 @@ final class Watermarks implements WatermarkGenerator<KeyedArrival> {
   @Override
   public void onEvent(KeyedArrival event, long timestampMs, WatermarkOutput output) {
     if (event.eventTimeMs() != KeyedArrival.NO_TIME) {
-      latestMs = Math.max(latestMs, event.eventTimeMs());
+      latestMs = Math.max(latestMs, Math.min(event.eventTimeMs(), event.mostMs()));
       hasNews = true;
     }
   }

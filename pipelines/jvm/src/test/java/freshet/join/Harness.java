@@ -10,6 +10,9 @@ import java.util.ArrayList;
 import java.util.List;
 import org.apache.flink.api.common.eventtime.Watermark;
 import org.apache.flink.api.common.eventtime.WatermarkOutput;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.connector.file.src.reader.BulkFormat;
+import org.apache.flink.connector.file.src.util.CheckpointedPosition;
 import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
@@ -27,25 +30,25 @@ public final class Harness {
   private final Json json = new Json();
 
   private static final class Job {
+    private final Settings settings;
     private final Pool pool;
     private final Intake intake;
     private final JoinLogic logic;
     private final Messages messages;
     private final Letters letters;
-    private final ArrivalReader features;
-    private final ArrivalReader actions;
+    private final FirstLook features;
+    private final FirstLook actions;
 
     private Job(Settings settings) {
+      this.settings = settings;
       Schema schema = new Schema(settings);
       intake = new Intake(settings, schema);
       pool = settings.joiner().pool() == null ? null : new Pool(settings.joiner().pool().size());
       logic = new JoinLogic(settings, schema, pool);
       messages = new Messages(settings);
       letters = new Letters(settings);
-      features = new ArrivalReader(false, settings);
-      actions = new ArrivalReader(true, settings);
-      features.open(null);
-      actions.open(null);
+      features = new FirstLook(false, settings);
+      actions = new FirstLook(true, settings);
     }
   }
 
@@ -71,6 +74,8 @@ public final class Harness {
         case "event" -> event(job(call), call, answer);
         case "letter" -> letter(job(call), call, answer);
         case "pool" -> exchangePool(job(call).pool, call, answer);
+        case "files" -> files(job(call), call, answer);
+        case "ends" -> ends(call, answer.putArray("times"));
         case "waiting" -> count(call, answer);
         case "saved times" -> saveTimes(call, answer);
         default -> timer(job(call), call, answer);
@@ -79,7 +84,7 @@ public final class Harness {
       answer.put("problem", problem.getMessage());
     } catch (MalformedEvent refusal) {
       answer.put("reason", refusal.reason()).put("detail", refusal.detail());
-    } catch (RuntimeException failure) {
+    } catch (RuntimeException | IOException failure) {
       answer.put("failure", failure.toString());
     }
     return answer;
@@ -105,7 +110,7 @@ public final class Harness {
 
   private static void source(Job job, JsonNode call, ObjectNode answer) throws IOException {
     Arrival arrival = arrival(call);
-    KeyedArrival read = (arrival.isAction() ? job.actions : job.features).read(arrival, call.get("now").asLong());
+    KeyedArrival read = (arrival.isAction() ? job.actions : job.features).at(arrival, call.get("now").asLong());
     answer.put("id", read.id()).put("event_time", read.eventTimeMs());
   }
 
@@ -118,7 +123,7 @@ public final class Harness {
       clock.advanceTime(Duration.ofMillis(moment.get(0).asLong() - clock.relativeTimeMillis()));
       if (moment.has(1)) {
         long timeMs = moment.get(1).asLong(KeyedArrival.NO_TIME);
-        watermarks.onEvent(new KeyedArrival("", null, timeMs), timeMs, out);
+        watermarks.onEvent(new KeyedArrival("", null, timeMs, moment.has(2) ? moment.get(2).asLong() : Long.MAX_VALUE), timeMs, out);
       } else {
         watermarks.onPeriodicEmit(out);
       }
@@ -227,6 +232,66 @@ public final class Harness {
     }
     for (int subtask = 0; subtask < parallelism; subtask++) {
       states.add(subtasks.get(subtask).encode(call.get("watermarks").get(subtask).asLong()));
+    }
+  }
+
+  /** The files of a folder in their order, each read from the event on that {@code from} says. */
+  private static void files(Job job, JsonNode call, ObjectNode answer) throws IOException {
+    EventFormat format = new EventFormat(job.features, job.settings);
+    EventFile.Serializer serializer = new EventFile.Serializer();
+    ArrayNode files = answer.putArray("files");
+    for (EventFile file : list(call.get("folder").asText(), format)) {
+      EventFile begun =
+          file.updateWithCheckpointedPosition(
+              new CheckpointedPosition(CheckpointedPosition.NO_OFFSET, call.get("from").asLong()));
+      EventFile restored = serializer.deserialize(serializer.getVersion(), serializer.serialize(begun));
+      ObjectNode each = files.addObject().put("file", restored.path().toString()).put("most", restored.mostMs());
+      ArrayNode events = each.putArray("events");
+      try (BulkFormat.Reader<KeyedArrival> reader = format.restoreReader(new Configuration(), restored)) {
+        read(reader, events);
+      }
+    }
+  }
+
+  private static List<EventFile> list(String folder, EventFormat format) throws IOException {
+    try {
+      return new FileOrder(folder, format).list();
+    } catch (InterruptedException end) {
+      throw new IllegalStateException(end);
+    }
+  }
+
+  private static void read(BulkFormat.Reader<KeyedArrival> reader, ArrayNode events) throws IOException {
+    for (var batch = reader.readBatch(); batch != null; batch = reader.readBatch()) {
+      for (var next = batch.next(); next != null; next = batch.next()) {
+        Arrival arrival = next.getRecord().arrival();
+        events
+            .addArray()
+            .add(arrival.key())
+            .add(arrival.partition())
+            .add(arrival.offset())
+            .add(arrival.loggedTsMs())
+            .add(next.getRecord().eventTimeMs())
+            .add(arrival.value());
+      }
+      batch.releaseBatch();
+    }
+  }
+
+  /** Event time at each step: a watermark, or the end of a reader, or null, when all is restored. */
+  private static void ends(JsonNode call, ArrayNode times) throws IOException {
+    InputEnds ends = new InputEnds(call.get("out_of_order").asLong());
+    for (JsonNode step : call.get("steps")) {
+      if (step.isArray()) {
+        ends.end(
+            new InputEnd(step.get(0).asBoolean(), step.get(1).asInt(), step.get(2).asInt(), step.get(3).asLong()));
+      } else if (step.isNull()) {
+        byte[] known = ends.encode();
+        ends = new InputEnds(call.get("out_of_order").asLong());
+        ends.restore(known);
+      } else {
+        times.add(ends.timeMs(step.asLong()));
+      }
     }
   }
 
