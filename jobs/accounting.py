@@ -101,9 +101,11 @@ def account_actions(inputs: Inputs, outcomes: Outcomes, letters: Letters, job: J
     used = {
         key for key in inputs.actions if any((*key[:2], label) in taught for label in users.get(key[2], ()))
     }
-    rest = [key for key in inputs.actions if key not in used and key[2] in users]
+    missed = [key for key in inputs.actions if key not in used and key[2] in users]
+    # Of copies that came before their request one is given up for all.
+    rest = [key for key in missed if key not in inputs.dead_keys]
     sums = {
-        "in": len(inputs.actions) + len(inputs.refused) + inputs.dead_actions,
+        "in": len(inputs.actions) - len(missed) + len(rest) + len(inputs.refused) + inputs.dead_actions,
         "used": len(used),
         "unused": sum(action not in users for _, _, action in inputs.actions) + len(inputs.refused),
         "dead": letters.reasons.total(),
@@ -114,7 +116,7 @@ def account_actions(inputs: Inputs, outcomes: Outcomes, letters: Letters, job: J
         **sums,
         "closes": _holds(sums) and not unfounded,
         "unfounded": unfounded,
-        "repeated": inputs.repeated_actions,
+        "repeated": inputs.repeated_actions + len(missed) - len(rest),
         "dead_by_reason": dict(letters.reasons),
     }
 

@@ -25,9 +25,9 @@ def _url(place: str) -> str:
 
 
 def archive_job(job: Job) -> Job:
-    """`job` as Flink sees its archive: it goes on from no state of the joiner's."""
+    """`job` as Flink sees its archive: it goes on from no state of the joiner's, and is no backfill."""
     state_url = job.joiner.state_url
-    own = {"state_url": f"{state_url}/archive" if state_url else None, "restore_from": None}
+    own = {"state_url": f"{state_url}/archive" if state_url else None, "restore_from": None, "input": None}
     return _with_joiner(job, own).model_copy(update={"name": archive_name(job.name)})
 
 

@@ -29,7 +29,8 @@ class Drain:
     def is_done(self) -> bool:
         """Whether nothing is left to join or to learn, and nothing new has come for a few checkpoints."""
         try:
-            is_settled = self._is_joined() and self._is_learnt()
+            # A backfill that has finished is joined.
+            is_settled = (self._job.joiner.input is not None or self._is_joined()) and self._is_learnt()
         except (KafkaException, ShardError):
             is_settled = False
         if not is_settled:

@@ -1,14 +1,16 @@
-"""What the joiner was given: the topics that it reads, event by event, by the rules of `docs/formats.md`."""
+"""What the joiner was given: topics or files, event by event, by the rules of `docs/formats.md`."""
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from confluent_kafka import Message
 
+from jobs.event_files import FileEvent, flink_name, read_files
 from jobs.spec import Job
-from jobs.topics import JoinerOffsets
+from jobs.topics import JoinerOffsets, read_topic
 from pipelines.join import rules
 from pipelines.join.labels import Labels
 from pipelines.join.sampling import distinct
@@ -21,8 +23,9 @@ from pipelines.records import (
     parse_request,
 )
 
-Place = tuple[int, int]
-"""Partition and offset of an event."""
+Place = tuple[str, int, int]
+"""Topic, partition and offset of an event; of a file as its dead letters have it."""
+Event: TypeAlias = Message | FileEvent
 
 
 @dataclass
@@ -55,6 +58,8 @@ class Inputs:
     """Likewise: those that no label's rule accepts, in none of their events."""
     events: dict[str, bytes] = field(default_factory=dict)
     """The requests, by id, when there are rules to ask."""
+    dead_keys: set[tuple[str, str, str]] = field(default_factory=set)
+    """Likewise: those of which an event is among the dead letters."""
     dead_impressions: int = 0
     dead_actions: int = 0
     unread_impressions: int = 0
@@ -71,13 +76,44 @@ class Inputs:
         return self.dead_impressions + sum(len(shown.items) for shown in self.requests.values())
 
 
-def read_letters(messages: Iterable[Message], topic: str, weigh: Callable[[bytes], int]) -> Letters:
-    """The dead letters that came from `topic`, each place once; `weigh` says what a value counts for."""
+def read_events(job: Job, topic: str) -> Iterator[Event]:
+    """What the joiner reads, or has read, as `topic`: of a backfill from its beginning to its end."""
+    given = job.joiner.input
+    if given is None:
+        yield from read_topic(job, topic)
+    elif given.kind == "files":
+        url = given.features if topic == job.kafka.topics.features else given.actions
+        yield from read_files(str(url), given.format)
+    else:
+        is_read = reading_of(job, topic)
+        yield from (each for each in read_topic(job, topic) if is_read(place_of(each, topic)))
+
+
+def place_of(event: Event, topic: str) -> Place:
+    """Where an event of `topic` was."""
+    file = event.file if isinstance(event, FileEvent) else None
+    return (file or topic, event.partition(), event.offset())
+
+
+def is_of(job: Job, topic: str) -> Callable[[str], bool]:
+    """Says of the header `topic` of a dead letter whether the event was one of `topic`."""
+    given = job.joiner.input
+    if given is None or given.kind == "kafka":
+        return lambda name: name == topic
+    url = given.features if topic == job.kafka.topics.features else given.actions
+    root = flink_name(str(url))
+    return lambda name: name in (topic, root) or name.startswith(f"{root}/")
+
+
+def read_letters(
+    messages: Iterable[Message], is_wanted: Callable[[str], bool], weigh: Callable[[bytes], int]
+) -> Letters:
+    """The dead letters of one topic (`is_of`), each place once; `weigh` says what a value counts for."""
     letters = Letters()
     for message in messages:
         headers = {name: (value or b"").decode() for name, value in message.headers() or []}
-        place = (int(headers["partition"]), int(headers["offset"]))
-        if headers["topic"] == topic and place not in letters.places:
+        place = (headers["topic"], int(headers["partition"]), int(headers["offset"]))
+        if is_wanted(headers["topic"]) and place not in letters.places:
             letters.places.add(place)
             value = message.value()
             if value is None:
@@ -86,19 +122,20 @@ def read_letters(messages: Iterable[Message], topic: str, weigh: Callable[[bytes
     return letters
 
 
-def read_requests(messages: Iterable[Message], dead: Letters, job: Job, inputs: Inputs) -> None:
+def read_requests(messages: Iterable[Event], dead: Letters, job: Job, inputs: Inputs) -> None:
     """Count the `features` events: sound ones once each, and those that belong among the dead letters."""
-    is_read = reading_of(job, job.kafka.topics.features)
+    topic = job.kafka.topics.features
+    is_read = reading_of(job, topic)
     has_rules = any(label.when for label in job.schema_.labels.values())
     for message in messages:
-        value, place = message.value() or b"", (message.partition(), message.offset())
+        value, place = message.value() or b"", place_of(message, topic)
         request = None if place in dead.bare else request_of(value, job)
         if request is None or place in dead.places:
             inputs.dead_impressions += 1 if request is None else len(distinct(request))
             inputs.unread_impressions += place not in dead.places and not is_read(place)
             continue
         if is_read(place):
-            _note_time(inputs, message, request.ts_ms, job, is_heartbeat=not request.items)
+            _note_time(inputs, topic, message, request.ts_ms, job, is_heartbeat=not request.items)
         if request.request_id in inputs.requests:
             inputs.repeated_requests += 1
         elif request.items:
@@ -108,18 +145,21 @@ def read_requests(messages: Iterable[Message], dead: Letters, job: Job, inputs: 
                 inputs.events[request.request_id] = value
 
 
-def read_actions(messages: Iterable[Message], dead: Letters, job: Job, inputs: Inputs) -> None:
+def read_actions(messages: Iterable[Event], dead: Letters, job: Job, inputs: Inputs) -> None:
     """Count the `actions` events likewise; after the requests, which rules may ask for."""
-    is_read, labels = reading_of(job, job.kafka.topics.actions), Labels(job.schema_)
+    topic, labels = job.kafka.topics.actions, Labels(job.schema_)
+    is_read = reading_of(job, topic)
     for message in messages:
-        place = (message.partition(), message.offset())
+        place = place_of(message, topic)
         action = action_of(message.value() or b"")
         if action is None or place in dead.places:
             inputs.dead_actions += 1
+            if action is not None:
+                inputs.dead_keys.add((action.request_id, action.item_id, action.action))
             inputs.unread_actions += place not in dead.places and not is_read(place)
             continue
         if is_read(place):
-            _note_time(inputs, message, action.ts_ms, job, is_heartbeat=not action.action)
+            _note_time(inputs, topic, message, action.ts_ms, job, is_heartbeat=not action.action)
         key = (action.request_id, action.item_id, action.action)
         if key in inputs.actions:
             inputs.repeated_actions += 1
@@ -153,17 +193,25 @@ def _is_refused(event: bytes | None, action: Action, labels: Labels) -> bool:
 
 def reading_of(job: Job, topic: str) -> Callable[[Place], bool]:
     """Says of an event of `topic` whether the joiner has read it; without its commits, that it has."""
+    given = job.joiner.input
+    if given is not None and given.kind == "files":
+        return lambda place: True
+    if given is not None and given.ends is not None:
+        # What was committed need not be all: Flink does not wait for it when a job ends.
+        ends = given.ends["features" if topic == job.kafka.topics.features else "actions"]
+        return lambda place: place[1] < len(ends) and place[2] < ends[place[1]]
     joiner = JoinerOffsets(job, topic)
     offsets = joiner.read()
     joiner.close()
-    return lambda place: place[1] < offsets.get(place[0], math.inf)
+    return lambda place: place[2] < offsets.get(place[1], math.inf)
 
 
-def _note_time(inputs: Inputs, message: Message, ts_ms: int, job: Job, *, is_heartbeat: bool) -> None:
+def _note_time(inputs: Inputs, topic: str, event: Event, ts_ms: int, job: Job, *, is_heartbeat: bool) -> None:
     """As far as the joiner believes it: only heartbeats move event time ahead of the log."""
-    if not is_heartbeat:
-        ts_ms = min(ts_ms, message.timestamp()[1] + round(1000 * job.joiner.out_of_order_s))
-    key = (message.topic(), message.partition())
+    logged_ms = event.logged_ms if isinstance(event, FileEvent) else event.timestamp()[1]
+    if not is_heartbeat and logged_ms is not None:
+        ts_ms = min(ts_ms, logged_ms + round(1000 * job.joiner.out_of_order_s))
+    key = (topic, event.partition())
     inputs.latest_ms[key] = max(inputs.latest_ms.get(key, ts_ms), ts_ms)
 
 
@@ -190,7 +238,12 @@ def impressions_of(value: bytes, job: Job) -> int:
 
 
 def watermark_ms(inputs: Inputs, job: Job) -> float:
-    """How far the joiner's event time has come: that of the partition that is furthest behind."""
-    if not inputs.latest_ms:
-        return -math.inf
-    return min(inputs.latest_ms.values()) - 1000 * job.joiner.out_of_order_s
+    """How far the joiner's event time has come: that of the partition that is furthest behind.
+
+    Of a backfill the end of the input that ends first.
+    """
+    latest_ms: dict[object, int] = {}
+    for (topic, partition), ts_ms in inputs.latest_ms.items():
+        key = topic if job.joiner.input else (topic, partition)
+        latest_ms[key] = max(latest_ms.get(key, ts_ms), ts_ms)
+    return min(latest_ms.values(), default=-math.inf) - 1000 * job.joiner.out_of_order_s

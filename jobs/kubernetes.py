@@ -43,7 +43,7 @@ def check_kubernetes(job: Job) -> list[Finding]:
     # That is where the operator makes it answer: no cluster is embedded.
     joiner = job.joiner.model_copy(update={"flink_address": f"{_deployment(job)}-rest:8081"})
     found = check(job.model_copy(update={"joiner": joiner}))
-    return [*found, *_image(job), *_brokers(job), *_state(job), *_secrets(job)]
+    return [*found, *_image(job), *_brokers(job), *_state(job), *_files(job), *_secrets(job)]
 
 
 def _image(job: Job) -> Iterator[Finding]:
@@ -76,6 +76,14 @@ def _state(job: Job) -> Iterator[Finding]:
         yield Finding(
             path, "is a disk of a pod, and gone with it: name a shared place, such as s3://bucket/joiner"
         )
+
+
+def _files(job: Job) -> Iterator[Finding]:
+    for name in ("features", "actions"):
+        place = getattr(job.joiner.input, name, None)
+        if place is not None and (":" not in place or place.startswith("file:")):
+            message = f"is on a disk that pods don't have: name a shared place, such as s3://bucket/{name}"
+            yield Finding(("joiner", "input", name), message)
 
 
 def _secrets(job: Job) -> Iterator[Finding]:
@@ -203,8 +211,12 @@ def _pod_template(job: Job, config_map: str) -> dict[str, Any]:
 
 def _plugins(job: Job) -> Iterator[dict[str, str]]:
     """The official image has them in `/opt/flink/opt`, and puts those where they work that it is told of."""
-    if (plugin := plugin_of(job.joiner.state_url or "")) is not None:
-        yield {"name": "ENABLE_BUILT_IN_PLUGINS", "value": f"{plugin}-{version('apache-flink')}.jar"}
+    given = job.joiner.input
+    urls = (job.joiner.state_url, given and given.features, given and given.actions)
+    plugins = sorted(filter(None, {plugin_of(url or "") for url in urls}))
+    if plugins:
+        value = ";".join(f"{plugin}-{version('apache-flink')}.jar" for plugin in plugins)
+        yield {"name": "ENABLE_BUILT_IN_PLUGINS", "value": value}
 
 
 def _environment(job: Job) -> Iterator[dict[str, Any]]:

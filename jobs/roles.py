@@ -3,9 +3,13 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.errors import JobError
 from jobs.spec import Job
+
+if TYPE_CHECKING:
+    from jobs.stack.layout import RunDirectory
 
 ROLES = ("joiner", "archive", "ps", "trainer", "replica", "traffic", "dashboard")
 
@@ -20,10 +24,11 @@ def run_role(job: Job, role: str, index: int, run_dir: Path, resume: bool) -> No
     if job.kafka.bootstrap == "embedded" and role != "dashboard":
         raise JobError("kafka.bootstrap: a role alone needs a broker's address, host:port.", exit_status=2)
     from jobs.archive import with_archive
+    from jobs.backfill import with_files
     from jobs.stack.layout import RunDirectory
 
     run = RunDirectory(run_dir.resolve())
-    _PLAYERS[role](with_archive(job, run), index, run.path, resume)
+    _PLAYERS[role](with_files(with_archive(job, run)), index, run.path, resume)
 
 
 def _run_joiner(job: Job, index: int, run_dir: Path, resume: bool) -> None:
@@ -39,7 +44,7 @@ def _run_archive(job: Job, index: int, run_dir: Path, resume: bool) -> None:
 
 
 def _submit(job: Job, run_dir: Path, resume: bool, role: str) -> None:
-    """Hand a job to Flink and end: from then on it is Flink's."""
+    """Hand a job to Flink and end: from then on it is Flink's. A backfill is waited for."""
     from jobs.stack.layout import RunDirectory
     from jobs.submit import RUNNING_S, submit
 
@@ -47,7 +52,19 @@ def _submit(job: Job, run_dir: Path, resume: bool, role: str) -> None:
         message = f"joiner.flink_address: the role {role} needs the REST address of a Flink cluster."
         raise JobError(message, exit_status=2)
     run, is_archive = RunDirectory(run_dir), role == "archive"
-    print(submit(job, run, resume=resume, wait_s=RUNNING_S, is_archive=is_archive).in_words(job))
+    done = submit(job, run, resume=resume, wait_s=RUNNING_S, is_archive=is_archive)
+    print(done.in_words(job), flush=True)
+    if job.joiner.input is not None:
+        _follow(job, run, done.job_id)
+
+
+def _follow(job: Job, run: "RunDirectory", job_id: str) -> None:
+    from jobs.follow import follow, has_gone_wrong, report, to_stderr
+
+    summary = follow(job, run, job_id, to_stderr)
+    print(report(job, summary))
+    if has_gone_wrong(summary):
+        raise SystemExit(1)
 
 
 def _run_shard(job: Job, index: int, run_dir: Path, resume: bool) -> None:

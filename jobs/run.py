@@ -1,6 +1,7 @@
 """`freshet run`: the whole loop of one job, from the first process to the summary."""
 
 import fcntl
+import math
 import shutil
 import signal
 import threading
@@ -15,6 +16,7 @@ import orjson
 from confluent_kafka import KafkaException
 
 from jobs.archive import archive_job, with_archive
+from jobs.backfill import check_examples, check_files, with_ends, with_files
 from jobs.drain import Drain
 from jobs.errors import JobError
 from jobs.load import dump_job
@@ -64,12 +66,13 @@ class RunOptions:
 def run(job: Job, options: RunOptions) -> int:
     """Run the loop; the exit status. Raises JobError with a sentence; then nothing is left running."""
     _check_end(job, options)
-    check(job)
+    check(job, is_new=not options.resume)
     directory = _directory(job, options)
     _check_disk(directory.path)
     with _locked(directory):
         directory.create()
-        resolved = with_archive(resolve(job), directory)
+        resolved = with_files(with_archive(resolve(job), directory))
+        resolved = with_ends(resolved, directory, resume=options.resume)
         _write_job(resolved, directory)
         screen = Screen(options.is_json)
         parts = plan(job, resolved, directory)
@@ -89,8 +92,8 @@ def _check_end(job: Job, options: RunOptions) -> None:
         )
 
 
-def check(job: Job) -> None:
-    """Raise JobError for what can be known to fail before anything is started."""
+def check(job: Job, *, is_new: bool) -> None:
+    """Raise JobError for what can be known to fail at once; `is_new`: it resumes nothing."""
     try:
         check_path(job)
     except BadPathError as error:
@@ -99,11 +102,24 @@ def check(job: Job) -> None:
     jars("connector")
     if job.joiner.archive is not None:
         jars("archive")
-    if job.joiner.flink_address is None and job.joiner.state_url is not None:
-        check_file_system(job.joiner.state_url)
+    if job.joiner.flink_address is None:
+        for key, url in _urls(with_files(job)):
+            check_file_system(key, url)
+    check_files(with_files(job))
     check_broker(job.kafka)
     if job.kafka.bootstrap != "embedded":
         create_topics(job.kafka)
+        if is_new:
+            check_examples(job)
+
+
+def _urls(job: Job) -> Iterator[tuple[str, str]]:
+    """Where the joiner keeps its state, and what it reads in place of topics."""
+    if job.joiner.state_url is not None:
+        yield "joiner.state_url", job.joiner.state_url
+    if job.joiner.input is not None and job.joiner.input.kind == "files":
+        yield "joiner.input.features", str(job.joiner.input.features)
+        yield "joiner.input.actions", str(job.joiner.input.actions)
 
 
 def _directory(job: Job, options: RunOptions) -> RunDirectory:
@@ -197,7 +213,7 @@ class Run:
         self._interrupts = 0
         # On a broker of one's own a summary would read topics of any size: only when it is asked for.
         is_ours = self._job.traffic.kind != "none" or self._given.kafka.bootstrap == "embedded"
-        if is_ours or self._options.summary:
+        if is_ours or self._options.summary or self._is_backfilled:
             is_drained = self._finish_traffic()
             closes = self._summarize()
             return 0 if closes and (is_drained or not self._options.until_drained) else 1
@@ -228,7 +244,13 @@ class Run:
         counted = {name: traffic.get(name) for name in ("impressions", "impressions_total")}
         return {"seconds": time.monotonic() - self._began_s, **counted}
 
+    @property
+    def _is_backfilled(self) -> bool:
+        return self._job.joiner.input is not None and self._supervisor.parts["joiner"].state == State.STOPPED
+
     def _is_over(self) -> bool:
+        if self._is_backfilled:
+            return True
         if self._options.for_s is not None and time.monotonic() - self._began_s >= self._options.for_s:
             return True
         traffic = self._supervisor.parts.get("traffic")
@@ -238,6 +260,9 @@ class Run:
         """End traffic, which closes all windows, and wait for what is still under way: did all of it end?"""
         self._supervisor.stop(["traffic"])
         patience_s = DRAIN_ALL_S if self._options.until_drained else DRAIN_S
+        if self._is_backfilled:
+            # Joining is faster than learning.
+            patience_s = math.inf
         drain, deadline_s = Drain(self._job), time.monotonic() + patience_s
         self._screen.note("Waiting for the last examples to be learnt.")
         try:

@@ -68,12 +68,19 @@ def find(path: KeyPath) -> dict[str, Any]:
     """The part of the schema for `path`; {} for an unknown one."""
     node = _resolve(json_schema())
     for key in path:
+        node = _block(node)
         if isinstance(key, int):
             node = _resolve(node.get("items", {}))
         else:
             named = node.get("properties", {}).get(key) or node.get("additionalProperties")
             node = _resolve(named or next(iter(_patterns(node).values()), {}))
     return node
+
+
+def _block(node: dict[str, Any]) -> dict[str, Any]:
+    """What a block may have that may be left out, too."""
+    options = [_resolve(each) for each in node.get("anyOf", ())]
+    return next((each for each in options if each.get("type") in ("object", "array")), node)
 
 
 def _patterns(node: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def _patterns(node: dict[str, Any]) -> dict[str, Any]:
 
 def keys_of(path: KeyPath) -> list[str]:
     """The keys that the block at `path` may have; none where they are free."""
-    return list(find(path).get("properties", ()))
+    return list(_block(find(path)).get("properties", ()))
 
 
 def describe(node: dict[str, Any]) -> str:

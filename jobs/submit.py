@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.backfill import check_examples, with_ends, with_files
 from jobs.errors import JobError
 from jobs.spec import Job
 from jobs.stack.broker import check_broker, create_topics
@@ -64,17 +65,28 @@ def submit(
     cluster has known before begins from nothing only with `anew`. `is_archive`: `job` is one of
     `jobs.archive.archive_job`. Raises JobError.
     """
+    goes_on = resume or job.joiner.restore_from is not None
+    if job.joiner.input is not None:
+        run.create()
+        check_broker(job.kafka)
+        create_topics(job.kafka)
+        job = with_ends(with_files(job), run, resume=goes_on)
     flink = _flink(job, run, is_archive=is_archive)
     if (live := flink.running_job(resume=resume)) is None:
-        if not (resume or anew or job.joiner.restore_from):
+        if resume and flink.has_finished():
+            raise JobError(f"{job.name!r} is a backfill that has finished: there is nothing to go on with.")
+        # What an earlier backfill left is its examples: its checkpoints are gone.
+        if not (goes_on or anew or job.joiner.input):
             _check_new(flink, job)
         check_broker(job.kafka)
         create_topics(job.kafka)
+        if not goes_on:
+            check_examples(job)
         job_id = _run_flink(flink, run, resume=resume)
     else:
         job_id = str(live["jid"])
     if wait_s is not None:
-        _wait_until_running(flink.rest, job_id, wait_s)
+        _wait_until_running(flink.rest, job_id, wait_s, may_finish=job.joiner.input is not None)
     state = "SUBMITTED" if wait_s is None else "RUNNING"
     return Submitted(job_id, f"{flink.rest.url}/#/job/running/{job_id}/overview", state, live is None)
 
@@ -95,7 +107,7 @@ def submit_archive(job: Job, run: RunDirectory, *, wait_s: float | None) -> Subm
 
 def command_line(job: Job, run: RunDirectory, *, is_archive: bool = False) -> str:
     """The `flink run` of a submission, for a shell; what it needs is written into `run`. Nothing is asked."""
-    flink = _flink(job, run, is_archive=is_archive)
+    flink = _flink(with_files(job), run, is_archive=is_archive)
     command = flink.run_command(job.joiner.restore_from, is_embedded=False)
     env = " ".join(f"{name}={shlex.quote(value)}" for name, value in flink.client_env.items())
     return f"{env} {shlex.join(command)}"
@@ -178,7 +190,7 @@ def _run_flink(flink: Flink, run: RunDirectory, *, resume: bool) -> str:
     return found[1]
 
 
-def _wait_until_running(rest: FlinkRest, job_id: str, wait_s: float) -> None:
+def _wait_until_running(rest: FlinkRest, job_id: str, wait_s: float, *, may_finish: bool) -> None:
     deadline_s = time.monotonic() + wait_s
     gives_up_s = deadline_s
     while True:
@@ -186,7 +198,7 @@ def _wait_until_running(rest: FlinkRest, job_id: str, wait_s: float) -> None:
             job, cause = rest.job(job_id), rest.root_cause(job_id)
         except FlinkUnreachableError as error:
             job, cause = None, str(error)
-        if job is not None and is_running(job):
+        if job is not None and (is_running(job) or (job["state"] == "FINISHED" and may_finish)):
             return
         # From the first exception on; without one from now.
         gives_up_s = min(gives_up_s, time.monotonic() + _FAILING_S) if cause else deadline_s

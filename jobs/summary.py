@@ -23,7 +23,7 @@ from rich.table import Table
 
 from jobs.accounting import account_actions, account_impressions
 from jobs.http import ask
-from jobs.inputs import Inputs, impressions_of, read_actions, read_letters, read_requests
+from jobs.inputs import Inputs, impressions_of, is_of, read_actions, read_events, read_letters, read_requests
 from jobs.outcomes import Outcomes, read_outcomes
 from jobs.spec import Job
 from jobs.topics import read_topic
@@ -37,19 +37,11 @@ _PARTS = ("out", "sampled", "unlabelled", "dead", "waiting")
 def summarize(job: Job, run_dir: Path) -> dict[str, Any]:
     """The summary as JSON (`docs/formats.md`); raises KafkaException when the topics can't be read."""
     began_s = time.monotonic()
-    topics, labels = job.kafka.topics, list(job.schema_.labels)
-    dead = list(read_topic(job, topics.dead_letters))
-    dead_requests = read_letters(dead, topics.features, lambda value: impressions_of(value, job))
-    dead_actions = read_letters(dead, topics.actions, lambda _: 1)
-    inputs = Inputs()
-    read_requests(read_topic(job, topics.features), dead_requests, job, inputs)
-    read_actions(read_topic(job, topics.actions), dead_actions, job, inputs)
-    outcomes = read_outcomes(read_topic(job, topics.examples), labels)
+    inputs, outcomes, accounting = _joins(job)
+    labels = list(job.schema_.labels)
     qualities = {
         name: label_quality(inputs, outcomes, name, label.kind) for name, label in job.schema_.labels.items()
     }
-    accounting = account_impressions(inputs, outcomes, dead_requests, job)
-    accounting["actions"] = account_actions(inputs, outcomes, dead_actions, job)
     return {
         "job": job.name,
         **headline(qualities[labels[0]]),
@@ -60,6 +52,25 @@ def summarize(job: Job, run_dir: Path) -> dict[str, Any]:
         "labels": {label: {of: q._asdict() for of, q in by.items()} for label, by in qualities.items()},
         "summary_s": round(time.monotonic() - began_s, 2),
     }
+
+
+def summarize_joins(job: Job) -> dict[str, Any]:
+    """The part of it that is about the joiner alone; raises OSError, too, when files can't be read."""
+    _, outcomes, accounting = _joins(job)
+    return {"job": job.name, "examples": len(outcomes), "accounting": accounting}
+
+
+def _joins(job: Job) -> tuple[Inputs, Outcomes, dict[str, Any]]:
+    topics, inputs = job.kafka.topics, Inputs()
+    dead = list(read_topic(job, topics.dead_letters))
+    dead_requests = read_letters(dead, is_of(job, topics.features), lambda value: impressions_of(value, job))
+    dead_actions = read_letters(dead, is_of(job, topics.actions), lambda _: 1)
+    read_requests(read_events(job, topics.features), dead_requests, job, inputs)
+    read_actions(read_events(job, topics.actions), dead_actions, job, inputs)
+    outcomes = read_outcomes(read_topic(job, topics.examples), list(job.schema_.labels))
+    accounting = account_impressions(inputs, outcomes, dead_requests, job)
+    accounting["actions"] = account_actions(inputs, outcomes, dead_actions, job)
+    return inputs, outcomes, accounting
 
 
 def headline(qualities: dict[str, Quality]) -> dict[str, float | None]:
@@ -159,7 +170,7 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
             "impressions per second",
             f"{_number(summary['impressions_per_s'], ',.0f')} for {summary['duration_s']:,.0f} s",
         ),
-        ("in = out + sampled + unlabelled + dead + waiting", _sum_of(accounting)),
+        ("in = out + sampled + unlabelled + dead + waiting", sum_of(accounting)),
     ]
 
 
@@ -178,7 +189,8 @@ def _number(value: float | None, form: str, unit: str = "") -> str:
     return "unknown" if value is None else format(value, form) + unit
 
 
-def _sum_of(accounting: dict[str, Any]) -> str:
+def sum_of(accounting: dict[str, Any]) -> str:
+    """The sum and whether it closes, for people."""
     parts = " + ".join(f"{accounting[name]:,}" for name in _PARTS)
     verdict = "closes" if accounting["closes"] else f"does NOT close: {_fault(accounting)}"
     return f"{accounting['in']:,} = {parts} ({verdict})"

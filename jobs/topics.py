@@ -15,6 +15,7 @@ from confluent_kafka import (
 )
 
 from jobs.spec import Job
+from pipelines.settings import member_name
 
 CONNECT_S = 30.0
 LOOK_S = 2.0
@@ -47,7 +48,7 @@ class JoinerOffsets:
 
     def __init__(self, job: Job, topic: str, patience_s: float = CONNECT_S) -> None:
         self._patience_s = patience_s
-        self._consumer = Consumer({**_settings(job), "group.id": f"{job.name}-joiner"})
+        self._consumer = Consumer({**_settings(job), "group.id": member_name(job.name, job.joiner)})
         partitions = partitions_of(self._consumer, topic, patience_s)
         self._partitions = [TopicPartition(topic, number) for number in partitions]
 
@@ -81,6 +82,16 @@ def _settings(job: Job) -> dict[str, object]:
         # The end is told with an empty answer, which the broker otherwise delays for half a second.
         "fetch.wait.max.ms": 20,
     }
+
+
+def ends_of(job: Job, topic: str) -> tuple[int, ...]:
+    """By partition, the offset behind the last committed message. Raises KafkaException."""
+    consumer = Consumer({**_settings(job), "group.id": f"freshet-ends-{uuid.uuid4().hex}"})
+    try:
+        places = [TopicPartition(topic, number) for number in partitions_of(consumer, topic)]
+        return tuple(consumer.get_watermark_offsets(place, timeout=CONNECT_S)[1] for place in places)
+    finally:
+        consumer.close()
 
 
 def read_topic(job: Job, topic: str) -> Iterator[Message]:

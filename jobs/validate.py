@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 from typing import Final, Literal
 
+from jobs.bounded import PLACE, input_findings
 from jobs.document import KeyPath, dotted
 from jobs.optimizers import dense_optimizer_findings, optimizer_findings
 from jobs.secrets import is_secret
@@ -32,7 +33,6 @@ ACTIONS: Final = {
 
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
-_PLACE: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+|(?!.*:/)\S.*")
 _MAX_DRAWN_BYTES: Final = 64 << 20
 """What drawn negatives may come to for one positive."""
 _FEATURES: Final = ("schema", "features")
@@ -339,6 +339,7 @@ def _joiner(job: Job) -> Iterator[Finding]:
         )
         yield Finding(("joiner", "flink_options", name), message, is_key=True)
 
+    yield from input_findings(job)
     yield from _pool(job)
 
 
@@ -380,7 +381,7 @@ def _archive(job: Job) -> Iterator[Finding]:
 
 
 def _place(path: KeyPath, place: str | None) -> Iterator[Finding]:
-    if place is not None and not _PLACE.fullmatch(place):
+    if place is not None and not PLACE.fullmatch(place):
         message = "must be a folder, or a URL such as s3://bucket/folder or file:///folder"
         yield Finding(path, message, uses=(path,))
 

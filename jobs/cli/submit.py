@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -92,16 +92,32 @@ def submit(
         return
     wait_s = None if detached else timeout
     done = submit_job(job, run, resume=resume, wait_s=wait_s, anew=anew)
+    # Of a backfill the result is its end.
+    is_followed = job.joiner.input is not None and not detached
     told = {"job": job.name, **asdict(done)}
     if not is_json:
-        click.echo(done.in_words(job))
+        click.echo(done.in_words(job), err=is_followed)
     if archive is not None:
-        done = submit_archive(archive, run, wait_s=wait_s)
-        told["archive"] = {"job": archive.name, **asdict(done)}
+        written = submit_archive(archive, run, wait_s=wait_s)
+        told["archive"] = {"job": archive.name, **asdict(written)}
         if not is_json:
-            click.echo(done.in_words(archive))
+            click.echo(written.in_words(archive), err=is_followed)
+    closes = _follow(job, run, told, is_json=is_json) if is_followed else True
     if is_json:
         print_json(told)
+    if not closes:
+        raise click.exceptions.Exit(1)
+
+
+def _follow(job: "Job", run: "RunDirectory", told: dict[str, Any], *, is_json: bool) -> bool:
+    """To the end of a backfill, of which `told` is told; whether the sum closes, if it can be drawn."""
+    from jobs.follow import follow, has_gone_wrong, report, to_stderr
+
+    summary = follow(job, run, told["job_id"], to_stderr)
+    told |= {"state": "FINISHED", **summary}
+    if not is_json:
+        click.echo(report(job, summary))
+    return not has_gone_wrong(summary)
 
 
 def _print_commands(job: "Job", archive: "Job | None", run: "RunDirectory", *, is_json: bool) -> None:

@@ -28,18 +28,18 @@ def plugin_of(url: str) -> str | None:
     return _PLUGIN_OF.get(_scheme(url))
 
 
-def check_file_system(url: str) -> None:
-    """Raise JobError when the embedded cluster could not write to `url`, and say what is to be done."""
+def check_file_system(key: str, url: str) -> None:
+    """Raise JobError when the embedded cluster does not know the file system of `url`, the value of `key`."""
     plugin = plugin_of(url)
     if plugin is not None and not any((PLUGINS / plugin).glob("*.jar")):
         artifact = f"org.apache.flink:{plugin}:{version('apache-flink')}"
         raise JobError(
-            f"joiner.state_url: {url} needs a plugin of Flink: mvn dependency:copy -Dartifact={artifact} "
+            f"{key}: {url} needs a plugin of Flink: mvn dependency:copy -Dartifact={artifact} "
             f"-DoutputDirectory={PLUGINS / plugin}"
         )
     if _scheme(url) == "hdfs" and not os.environ.get("HADOOP_CLASSPATH"):
         raise JobError(
-            f'joiner.state_url: {url} needs Hadoop: export HADOOP_CLASSPATH="$(hadoop classpath)", and '
+            f'{key}: {url} needs Hadoop: export HADOOP_CLASSPATH="$(hadoop classpath)", and '
             "HADOOP_CONF_DIR where its configuration is elsewhere."
         )
 

@@ -134,12 +134,17 @@ class Flink:
     def submission(self, *, is_embedded: bool, resume: bool) -> list[str]:
         """The `flink run` command for the job; with `resume` it goes on from the newest checkpoint.
 
-        On a cluster of the user's own the job may have gone on by itself: then there is nothing to submit.
+        On a cluster of the user's own the job may have gone on by itself, and a backfill may be through: then
+        there is nothing to submit.
         Raises JobError when it runs without `resume`, or when `resume` finds nothing to go on from: started
         anew, it would join or archive everything a second time. This run's own cluster may have come to no
         checkpoint yet.
         """
         if not is_embedded and self.running_job(resume=resume):
+            return ["true"]
+        if not resume:
+            self._finished.unlink(missing_ok=True)
+        elif self._finished.exists():
             return ["true"]
         if self._is_archive and not (resume or self._job.joiner.restore_from):
             self._refuse_second_archive()
@@ -179,8 +184,12 @@ class Flink:
 
     def _jars(self, is_embedded: bool) -> list[str]:
         """What the job takes along; the embedded cluster has the connector."""
-        own = "archive" if self._is_archive else self._job.joiner.engine
+        joiner = self._job.joiner
+        own = "archive" if self._is_archive else joiner.engine
         folders = [jars("joiner" if own == "jvm" else own)] if own != "python" else []
+        if own == "jvm" and joiner.input is not None and joiner.input.format == "parquet":
+            # What writes Parquet reads it, too.
+            folders.append(jars("archive"))
         folders += [] if is_embedded else [jars("connector")]
         along = [str(jar) for folder in folders for jar in sorted(folder.glob("*.jar"))]
         return ["--jars", *along] if along else []
@@ -231,6 +240,22 @@ class Flink:
     @property
     def _remembered(self) -> Path:
         return self._folder / "newest-checkpoint"
+
+    def has_finished(self) -> bool:
+        """Whether the job is a backfill that is through, in this run. Raises FlinkUnreachableError."""
+        if self._job.joiner.input is None:
+            return False
+        if not self._finished.exists():
+            newest = self.rest.newest_job(self._job.name)
+            if newest is None or not self.rest.has_finished(newest):
+                return False
+            # Its checkpoints are gone: resumed, it would join everything again.
+            self._run.write_private(self._finished, newest["jid"])
+        return True
+
+    @property
+    def _finished(self) -> Path:
+        return self._folder / "finished"
 
     def begin_stop(self, *, is_embedded: bool) -> Stopping | None:
         """Have this run's job stopped with a savepoint; None when it does not run. Raises as `Stopping`."""

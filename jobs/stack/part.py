@@ -46,6 +46,8 @@ class Part:
     check: Callable[["Part"], str | None] | None = None
     """Of a part whose process ends when its work is handed over: what is wrong with it now, if anything.
     May raise PartLostError."""
+    is_over: Callable[[], bool] = lambda: False
+    """Of such a part: whether the work is done."""
     is_finite: bool = False
     """It may end by itself, when its work is done."""
     state: State = State.WAITING

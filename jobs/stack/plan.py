@@ -92,13 +92,15 @@ def _flink(flink: Flink, job: Job) -> Iterator[Part]:
 
 def _submitted(role: str, flink: Flink, is_embedded: bool, needs: tuple[str, ...]) -> Part:
     """A job on the Flink cluster."""
-    looked_s, error = 0.0, None
+    looked_s, error, is_over = 0.0, None, False
 
     def trouble(part: Part) -> str | None:
-        nonlocal looked_s, error
+        nonlocal looked_s, error, is_over
         if time.monotonic() - looked_s > _CHECK_S:
             looked_s = time.monotonic()
             error = trouble_of(flink)
+            with suppress(FlinkUnreachableError):
+                is_over = error is None and flink.has_finished()
             if error is None and not is_embedded:
                 with suppress(FlinkUnreachableError):
                     flink.remember_checkpoint()
@@ -121,6 +123,7 @@ def _submitted(role: str, flink: Flink, is_embedded: bool, needs: tuple[str, ...
         address=flink.address,
         env=flink.env,
         check=trouble,
+        is_over=lambda: is_over,
         prepare=flink.prepare,
     )
 
@@ -129,6 +132,8 @@ def trouble_of(flink: Flink) -> str | None:
     """What keeps the job from running, if anything; raises PartLostError when the cluster has lost it."""
     try:
         live = flink.rest.live_job(flink.name)
+        if live is None and flink.has_finished():
+            return None
         if live is None:
             raise PartLostError(f"is not among the jobs of Flink at {flink.address}")
         if is_running(live):

@@ -1,6 +1,7 @@
 """What a Flink cluster says of itself and of its jobs, by its REST endpoint."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
@@ -11,6 +12,9 @@ from jobs.http import ask
 
 _TIMEOUT_S = 2.0
 _LIVE_STATES = frozenset({"INITIALIZING", "CREATED", "RUNNING", "FAILING", "RESTARTING", "RECONCILING"})
+_NO_TIME_MS = 1 << 62
+"""Flink says ±2^63 before the first event and after the last; no event is as far away as this."""
+_KINDS = ("completed", "savepoint")
 _LAST_STATES = frozenset({"FINISHED", "CANCELED", "FAILED"})
 
 
@@ -20,6 +24,15 @@ class FlinkUnreachableError(Exception):
 
 class SavepointError(Exception):
     """A savepoint failed; the message is Flink's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a joiner has come."""
+
+    events: int
+    """Read so far; a restart begins to count anew."""
+    event_time_ms: int | None
 
 
 class FlinkRest:
@@ -72,10 +85,24 @@ class FlinkRest:
             (job for job in self._jobs(name) if job["state"] in _LIVE_STATES), key=_start, default=None
         )
 
+    def newest_job(self, name: str) -> dict[str, Any] | None:
+        """The same, whether it has ended or not."""
+        return max(self._jobs(name), key=_start, default=None)
+
     def job(self, job_id: str) -> dict[str, Any] | None:
         """One job, also one that has ended, as `live_job` has it; None when the cluster knows none such."""
         jobs = self.get("/jobs/overview")["jobs"]
         return next((job for job in jobs if job["jid"] == job_id), None)
+
+    def progress(self, job_id: str) -> "Progress":
+        """How far a joiner is."""
+        vertices = self.get(f"/jobs/{job_id}")["vertices"]
+        read = (v["metrics"]["write-records"] for v in vertices if v["name"].startswith("Source: "))
+        join = next(v["id"] for v in vertices if v["name"].startswith("join"))
+        told = self.get(f"/jobs/{job_id}/vertices/{join}/watermarks")
+        marks = [int(each["value"]) for each in told]
+        earliest_ms = min(marks, default=_NO_TIME_MS)
+        return Progress(sum(read), earliest_ms if abs(earliest_ms) < _NO_TIME_MS else None)
 
     def newest_checkpoint(self, name: str) -> str | None:
         """The path of the newest checkpoint or savepoint of the jobs called `name`, ended or not.
@@ -85,9 +112,18 @@ class FlinkRest:
         jobs = sorted(self._jobs(name), key=_start, reverse=True)
         return next(filter(None, (self._newest_of(job["jid"]) for job in jobs)), None)
 
+    def has_finished(self, job: Mapping[str, Any]) -> bool:
+        """Whether a job, as `job` has it, came to its own end: one that was stopped is FINISHED, too."""
+        if job["state"] != "FINISHED":
+            return False
+        latest = self.get(f"/jobs/{job['jid']}/checkpoints")["latest"]
+        taken_ms = {kind: int((latest.get(kind) or {}).get("trigger_timestamp", 0)) for kind in _KINDS}
+        # Whoever stops a job takes a savepoint last.
+        return taken_ms["savepoint"] <= taken_ms["completed"]
+
     def _newest_of(self, job_id: str) -> str | None:
         latest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]
-        whole = [taken for kind in ("completed", "savepoint") if (taken := latest.get(kind)) is not None]
+        whole = [taken for kind in _KINDS if (taken := latest.get(kind)) is not None]
         # A job that was restored and has taken none of its own has nothing newer than what it began with.
         found = max(whole, key=lambda taken: int(taken["trigger_timestamp"]), default=latest.get("restored"))
         return str(found["external_path"]) if found else None

@@ -89,6 +89,8 @@ class Supervisor:
     def _look_at_running(self, part: Part) -> None:
         if (how := _death_of(part)) is not None:
             self._on_death(part, how)
+        elif part.is_over():
+            part.enter(State.STOPPED)
         elif part.check is not None:
             self._check(part, part.check)
         elif part.process is not None and part.process.status() == 0:
