@@ -198,6 +198,15 @@ def test_the_plugin_of_the_file_system_is_switched_on(
     assert told == ([f"{plugin}-{version('apache-flink')}.jar"] if plugin else [])
 
 
+def test_files_of_a_backfill_have_their_plugin_too(films: Callable[..., list[dict[str, Any]]]) -> None:
+    deployment = films("joiner.input={kind: files, features: 'gs://b/f', actions: 's3://b/a'}")[1]
+    assert valid(deployment)
+    env = deployment["spec"]["podTemplate"]["spec"]["containers"][0]["env"]
+    (told,) = (each["value"] for each in env if each["name"] == "ENABLE_BUILT_IN_PLUGINS")
+    flink = version("apache-flink")
+    assert told == f"flink-gs-fs-hadoop-{flink}.jar;flink-s3-fs-hadoop-{flink}.jar"
+
+
 def test_nothing_of_one_machine_gets_into_the_configuration(
     films: Callable[..., list[dict[str, Any]]],
 ) -> None:
@@ -211,6 +220,10 @@ def test_nothing_of_one_machine_gets_into_the_configuration(
     ("override", "says"),
     [
         ("kafka.bootstrap=embedded", "kafka.bootstrap: is embedded, a broker of one run on one machine"),
+        (
+            "joiner.input={kind: files, features: logs/f, actions: 's3://b/a'}",
+            "joiner.input.features: is on a disk that pods don't have",
+        ),
         ("kafka.bootstrap=localhost:9092", "kafka.bootstrap: is this machine"),
         ("kafka.bootstrap='k:1,127.0.0.1:2'", "kafka.bootstrap: is this machine"),
         ("joiner.state_url=null", "joiner.state_url: is missing: checkpoints and savepoints have to outlive"),

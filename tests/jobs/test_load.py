@@ -298,6 +298,10 @@ def test_set_changes_makes_and_replaces_values(tmp_path: Path) -> None:
         ("=3", "--set =3: must be KEY.KEY=VALUE"),
         ("ps..shards=3", "--set ps..shards=3: must be KEY.KEY=VALUE"),
         ("ps.shard=3", "--set ps.shard=3: ps.shard: is unknown; ps may have shards, "),
+        (
+            "joiner.input.kid=files",
+            "--set joiner.input.kid=files: joiner.input.kid: is unknown; joiner.input may have kind,",
+        ),
         ("ps.shards=0", "--set ps.shards=0: ps.shards: must be a whole number of at least 1"),
         ("ps.shards=[", "--set ps.shards=[: is not YAML"),
         ("name.x=1", "--set name.x=1: name is not a block of keys, so it has no x"),

@@ -252,6 +252,15 @@ def test_a_correction_is_no_duplicate_but_a_second_one_is(bootstrap: str, tmp_pa
     assert (accounting["duplicates"], accounting["closes"]) == (1, False)
 
 
+def test_of_copies_of_an_orphan_one_is_given_up_for_all(topics: Topics, tmp_path: Path) -> None:
+    for _ in range(2):
+        topics.action(7, 10)
+    topics.dead("actions", orjson.dumps({}), 1, "orphan")
+    topics.heartbeat()
+    actions = topics.summarize(tmp_path)["accounting"]["actions"]
+    assert (actions["in"], actions["dead"], actions["repeated"], actions["closes"]) == (1, 1, 1, True)
+
+
 def test_an_impression_waits_as_long_as_late_actions_count(bootstrap: str, tmp_path: Path) -> None:
     topics = Topics(bootstrap, late_s=20)
     topics.request(1, 10)

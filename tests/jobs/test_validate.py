@@ -39,6 +39,7 @@ def found(changes: dict[str, Any]) -> list[tuple[str, str, str | None]]:
     return [(dotted(each.path), each.message, each.suggestion) for each in check(job_with(changes))]
 
 
+FILES = {"kind": "files", "features": "s3://b/features", "actions": "logs/actions.jsonl"}
 FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
 
 
@@ -249,6 +250,43 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
         ({"joiner/archive": {"path": ""}}, "joiner.archive.path", "must be a folder", None),
         ({"trainer/archive": "hdfs:/b"}, "trainer.archive", "such as s3://bucket/folder", None),
         ({"trainer/archive": "s3a://b/x"}, "trainer.archive", "only Flink has a name", "s3://b/x"),
+        ({"joiner/input": {"kind": "kafka"}}, "kafka.bootstrap", "a new broker without events", None),
+        (
+            {"joiner/input": {"kind": "files", "features": "f"}},
+            "joiner.input.kind",
+            "needs actions: a file",
+            None,
+        ),
+        (
+            {"joiner/input": {"kind": "files", "features": "s3:/b", "actions": "a"}},
+            "joiner.input.features",
+            "or a URL such as s3://bucket/features",
+            None,
+        ),
+        (
+            {"joiner/input": {"kind": "files", "features": "logs", "actions": "logs"}},
+            "joiner.input.actions",
+            "is what features names already",
+            None,
+        ),
+        (
+            {"joiner": {"input": FILES, "engine": "python"}},
+            "joiner.input",
+            "engine jvm only: set joiner.engine to jvm",
+            None,
+        ),
+        (
+            {"joiner/input": FILES, "traffic/kind": "simulated"},
+            "traffic.kind",
+            "must be none with joiner.input",
+            None,
+        ),
+        (
+            {"joiner/input": {"kind": "kafka", "features": "f"}, "kafka/bootstrap": "b:9092"},
+            "joiner.input.features",
+            "it is the topic, kafka.topics.features",
+            None,
+        ),
         ({"sync/dense_cron": "daily"}, "sync.dense_cron", "must be a cron expression", None),
         ({"traffic": {"kind": "none", "path": "x"}}, "traffic.path", "traffic.kind is none", None),
         (
@@ -371,6 +409,8 @@ def test_every_mistake_is_found_and_is_the_only_one(
         {f"{TABLES}/hour": {"admission": {"min_count": 3, "window_s": 60}, "expiry": {}}},
         {f"{TABLES}/hour": {"admission": {"probability": 0.5}, "max_bytes": 10**9, "when_full": "refuse"}},
         {f"{TABLES}/hour": {"initializer": {"kind": "constant", "scale": -1}}},
+        {"joiner/input": FILES},
+        {"joiner/input": {"kind": "kafka"}, "kafka/bootstrap": "b:9092"},
         {"joiner/archive": {}},
         {"joiner/archive": {"path": "data/archive"}, "trainer/archive": "data/archive"},
         {"joiner": {"flink_address": "flink:8081", "archive": {"path": "s3://bucket/a"}}},

@@ -23,7 +23,7 @@ from jobs.load import load_job
 from jobs.outcomes import read_outcomes
 from jobs.spec import Job
 from jobs.stack.addresses import free_addresses, free_ports, resolve
-from jobs.stack.broker import Broker, answers, jars, java
+from jobs.stack.broker import Broker, answers, create_topics, jars, java
 from jobs.stack.flink import Flink
 from jobs.stack.layout import PROJECT, RunDirectory
 from jobs.stack.process import Process
@@ -183,6 +183,22 @@ def test_a_joiner_is_submitted_stopped_and_goes_on_from_its_savepoint(own: Own) 
     )
     own.freshet("stop", str(own.file), "--cancel")
     wait_for(lambda: own.flink.rest.live_job("films") is None, "the job to be cancelled")
+
+
+@pytest.mark.timeout(600)
+def test_a_backfill_is_followed_to_its_end_and_added_up(own: Own) -> None:
+    create_topics(own.job.kafka)
+    items = [{"item_id": item} for item in range(2)]
+    own.send("features", lambda number: {"user": {"user_id": number}, "items": items})
+    own.send("actions", lambda number: {"item_id": number % 2, "action": "click"})
+    again = ("--set", "kafka.topics.examples=again", "--set", "kafka.topics.dead_letters=again-dead")
+    backfill = ("submit", str(own.file), "--set", "joiner.input.kind=kafka", *again)
+    told = json.loads(own.freshet(*backfill, "--json"))
+    assert told["state"] == "FINISHED"
+    accounting = told["accounting"]
+    assert accounting["closes"]
+    assert [accounting[name] for name in ("in", "out", "waiting")] == [2 * REQUESTS, REQUESTS, REQUESTS]
+    assert "again has examples already" in own.freshet(*backfill, status=1)
 
 
 def _has_read(own: Own, records: int) -> bool:

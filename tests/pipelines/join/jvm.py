@@ -5,6 +5,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ class Harness:
         assert spec is not None
         assert spec.origin is not None
         lib = Path(spec.origin).parent / "lib"
-        jars = [*JARS.glob("joiner/*.jar"), *JARS.glob("joiner-tests/*.jar"), *JARS.glob("connector/*.jar")]
-        path = ":".join(map(str, [*jars, *lib.glob("flink-dist-*.jar")]))
+        ours = (JARS.glob(f"{name}/*.jar") for name in ("joiner", "joiner-tests", "connector", "archive"))
+        flink = (lib.glob(f"flink-{name}-*.jar") for name in ("dist", "connector-files"))
+        path = ":".join(map(str, chain.from_iterable((*ours, *flink))))
         command = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", path, "freshet.join.Harness"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

@@ -1,0 +1,262 @@
+"""A backfill: refused before it teaches anything twice, followed to its end, added up from its files."""
+
+import gzip
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import Producer
+
+from jobs.backfill import check_examples, check_files, with_ends, with_files
+from jobs.errors import JobError
+from jobs.event_files import flink_name, read_files
+from jobs.follow import follow, has_gone_wrong, report
+from jobs.spec import Job
+from jobs.stack.flink import Flink
+from jobs.stack.layout import RunDirectory
+from pipelines.codec import encode
+from pipelines.records import Example
+from tests.jobs.pretended_flink import Cluster
+
+START_MS = 1_764_000_000_000
+
+
+@pytest.fixture(scope="module")
+def bootstrap() -> Iterator[str]:
+    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    (address,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=10).brokers.values())
+    yield address
+    del broker
+
+
+class Backfill:
+    """A job over files in a folder, with topics of its own."""
+
+    def __init__(self, bootstrap: str, folder: Path, flink_address: str) -> None:
+        run = uuid.uuid4().hex
+        names = ("features", "actions", "examples", "dead_letters", "updates")
+        self.topics = {name: f"{name}-{run}" for name in names}
+        self.producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+        for name in self.topics.values():
+            self.producer.list_topics(name, timeout=10)
+        self.folder, self.flink_address = folder / "a b", flink_address
+        self.folder.mkdir()
+        self.run = RunDirectory(folder / "run")
+        self.run.create()
+        self.kafka = {"bootstrap": bootstrap, "topics": self.topics, "client": {"log_level": "0"}}
+
+    def job(self, **more: Any) -> Job:
+        places = {name: str(self.folder / name) for name in ("features", "actions")}
+        schema = {
+            "features": {"item_id": {"from": "item.item_id"}},
+            "labels": {"click": {"action": "click", "window_s": 10}},
+        }
+        joiner = {"flink_address": self.flink_address, "input": {"kind": "files", **places, **more}}
+        return Job.model_validate({"name": "films", "kafka": self.kafka, "schema": schema, "joiner": joiner})
+
+    def write(self, name: str, *events: dict[str, Any] | bytes) -> None:
+        lines = [each if isinstance(each, bytes) else orjson.dumps(each) for each in events]
+        file = self.folder / name
+        file.parent.mkdir(exist_ok=True)
+        text = b"\n".join(lines)
+        file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+
+    def teach(self, number: int, item: int, label: float) -> None:
+        example = Example(
+            request_id=f"r-{number}",
+            item_id=str(item),
+            ts_ms=START_MS + number,
+            joined_ts_ms=START_MS,
+            action_ts_ms=0,
+            action_logged_ts_ms=0,
+            sampling_rate=1.0,
+            features={"item_id": item},
+            labels={"click": label},
+            masks={"click": 1.0},
+            scores={},
+        )
+        self.producer.produce(self.topics["examples"], b"".join(encode([example])), f"r-{number}", 0)
+
+    def refuse(self, topic: str, offset: int, value: bytes) -> None:
+        headers = {"topic": topic, "partition": "0", "offset": str(offset), "reason": "malformed"}
+        self.producer.produce(self.topics["dead_letters"], value, headers=list(headers.items()))
+
+
+@pytest.fixture
+def backfill(bootstrap: str, tmp_path: Path, cluster: Cluster) -> Backfill:
+    return Backfill(bootstrap, tmp_path, cluster.address)
+
+
+def request(number: int, *items: int, ts_ms: int | None = None) -> dict[str, Any]:
+    shown = [{"item_id": item} for item in items]
+    return {"request_id": f"r-{number}", "ts": ts_ms or START_MS + number, "items": shown}
+
+
+def beat(ts_ms: int) -> dict[str, Any]:
+    return {"request_id": "", "item_id": 0, "action": "", "ts": ts_ms, "items": []}
+
+
+def test_a_topic_that_has_examples_is_refused_and_named(backfill: Backfill) -> None:
+    check_examples(backfill.job())
+    backfill.teach(1, 10, 1.0)
+    assert backfill.producer.flush(10) == 0
+    with pytest.raises(JobError) as refusal:
+        check_examples(backfill.job())
+    topic = backfill.topics["examples"]
+    assert f"{topic} has examples already" in str(refusal.value)
+    assert f"--set kafka.topics.examples={topic}-backfill" in str(refusal.value)
+    check_examples(backfill.job(append=True))
+
+
+def test_files_of_this_machine_have_to_be_there_for_a_cluster_of_this_machine(backfill: Backfill) -> None:
+    job = with_files(backfill.job())
+    check_files(job)
+    here = job.model_copy(update={"joiner": job.joiner.model_copy(update={"flink_address": None})})
+    with pytest.raises(JobError, match=r"joiner\.input\.features: .*features does not exist"):
+        check_files(here)
+    for name in ("features", "actions"):
+        backfill.write(f"{name}/a.jsonl", b"")
+    check_files(here)
+
+
+def test_parquet_takes_along_what_reads_it(backfill: Backfill, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("joiner", "archive", "connector"):
+        (backfill.folder / name).mkdir()
+        (backfill.folder / name / f"{name}.jar").touch()
+    monkeypatch.setattr("jobs.stack.flink.jars", lambda name: backfill.folder / name)
+    lines = Flink(backfill.job(), backfill.run).run_command(None, is_embedded=False)
+    rows = Flink(backfill.job(format="parquet"), backfill.run).run_command(None, is_embedded=False)
+    assert [Path(jar).name for jar in lines[lines.index("--jars") + 1 :]] == ["joiner.jar", "connector.jar"]
+    assert "archive.jar" in {Path(jar).name for jar in rows[rows.index("--jars") + 1 :]}
+
+
+def test_the_sum_is_drawn_from_the_files_when_flink_has_finished(
+    backfill: Backfill, cluster: Cluster
+) -> None:
+    backfill.write("features/0.jsonl", request(1, 10, 11), b"", b"{garbage", request(2, 10))
+    backfill.write("features/1.jsonl.gz", request(1, 10, 11), request(3, 10, 11, ts_ms=START_MS + 60_000))
+    click = {"request_id": "r-1", "item_id": 10, "action": "click", "ts": START_MS + 5}
+    backfill.write("actions/0.jsonl", click, beat(START_MS + 50_000))
+    backfill.refuse(f"file:{backfill.folder}/features/0.jsonl", 3, b"{garbage")
+    for number, item, label in ((1, 10, 1.0), (1, 11, 0.0), (2, 10, 0.0)):
+        backfill.teach(number, item, label)
+    assert backfill.producer.flush(10) == 0
+    told: list[str] = []
+    summary = follow(backfill.job(), backfill.run, cluster.add("FINISHED", name="films"), told.append)
+    accounting = summary["accounting"]
+    assert [accounting[name] for name in ("in", "out", "dead", "waiting", "lost")] == [6, 3, 1, 2, 0]
+    assert accounting["closes"]
+    assert accounting["actions"]["closes"]
+    assert not has_gone_wrong(summary)
+    said = report(backfill.job(), summary)
+    assert "6 = 3 + 0 + 0 + 1 + 2 (closes)" in said
+    assert "malformed 1" in said
+    assert "waiting: their windows end after the last event of one of the inputs" in said
+
+
+def test_topics_are_read_to_the_ends_that_they_had_when_the_backfill_began(
+    backfill: Backfill, cluster: Cluster
+) -> None:
+    def produce(number: int) -> None:
+        backfill.producer.produce(backfill.topics["features"], orjson.dumps(request(number, 10)), partition=0)
+        backfill.producer.produce(backfill.topics["actions"], orjson.dumps(beat(START_MS)), partition=0)
+        assert backfill.producer.flush(10) == 0
+
+    produce(1)
+    kafka = backfill.job(kind="kafka", features=None, actions=None)
+    begun = with_ends(kafka, backfill.run, resume=False)
+    produce(2)
+    assert begun == with_ends(kafka, backfill.run, resume=True)
+    assert begun != with_ends(kafka, RunDirectory(backfill.run.path), resume=False)
+    backfill.run.write_private(backfill.run.flink / "ends.json", begun.joiner.input.model_dump_json())
+    summary = follow(kafka, backfill.run, cluster.add("FINISHED", name="films"), lambda _: None)
+    accounting = summary["accounting"]
+    assert (accounting["in"], accounting["waiting"], accounting["closes"]) == (1, 1, True)
+
+
+def test_what_is_missing_after_the_end_is_lost(backfill: Backfill, cluster: Cluster) -> None:
+    backfill.write("features/0.jsonl", request(1, 10), beat(START_MS + 60_000))
+    backfill.write("actions/0.jsonl", beat(START_MS + 60_000))
+    summary = follow(backfill.job(), backfill.run, cluster.add("FINISHED", name="films"), lambda _: None)
+    assert summary["accounting"]["lost"] == 1
+    assert has_gone_wrong(summary)
+    assert "does NOT close: 1 lost" in report(backfill.job(), summary)
+
+
+def test_a_cluster_that_forgets_the_backfill_is_not_waited_for_for_ever(
+    backfill: Backfill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.follow._PATIENCE_S", 0.1)
+    with pytest.raises(JobError, match="Flink does not tell of the backfill: it knows no job 1"):
+        follow(backfill.job(), backfill.run, "1", lambda _: None)
+
+
+def test_a_backfill_that_is_stopped_has_not_finished(backfill: Backfill, cluster: Cluster) -> None:
+    earlier, later = ({"external_path": "file:/x", "trigger_timestamp": at} for at in (1, 2))
+    stopped = cluster.add("FINISHED", name="films", completed=earlier, savepoint=later)
+    flink = Flink(backfill.job(), backfill.run)
+    assert not flink.has_finished()
+    with pytest.raises(JobError, match="stopped with a savepoint; go on with it by --resume"):
+        follow(backfill.job(), backfill.run, stopped, lambda _: None)
+    cluster.add("FINISHED", name="films", completed=later, savepoint=earlier)
+    assert flink.has_finished()
+
+
+def test_a_finished_backfill_is_not_joined_again_by_a_resumed_run(
+    backfill: Backfill, cluster: Cluster
+) -> None:
+    flink = Flink(backfill.job(), backfill.run)
+    cluster.add("FINISHED", name="films")
+    assert flink.has_finished()
+    cluster.jobs.clear()
+    assert flink.has_finished()
+    assert flink.submission(is_embedded=True, resume=True) == ["true"]
+    assert "run" in flink.submission(is_embedded=True, resume=False)
+    assert not flink.has_finished()
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
+def test_a_backfill_that_fails_says_why(backfill: Backfill, cluster: Cluster, state: str) -> None:
+    cluster.exception = "java.lang.Exception: x\nCaused by: java.io.IOException: file:/a holds no files"
+    with pytest.raises(JobError, match=state.lower()) as failure:
+        follow(backfill.job(), backfill.run, cluster.add(state, name="films"), lambda _: None)
+    assert ("holds no files" in str(failure.value)) == (state == "FAILED")
+
+
+def test_without_its_files_here_no_sum_is_drawn_but_all_is_well(backfill: Backfill, cluster: Cluster) -> None:
+    told: list[str] = []
+    summary = follow(backfill.job(), backfill.run, cluster.add("FINISHED", name="films"), told.append)
+    assert "The sum can't be drawn" in told[-1]
+    assert not has_gone_wrong(summary)
+    assert "has finished" in report(backfill.job(), summary)
+
+
+def test_a_finished_backfill_is_told_from_a_lost_job(backfill: Backfill, cluster: Cluster) -> None:
+    flink = Flink(backfill.job(), backfill.run)
+    assert not flink.has_finished()
+    cluster.add("FINISHED", name="films")
+    assert flink.has_finished()
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", None])
+def test_rows_are_read_as_flink_reads_them(tmp_path: Path, unit: str | None) -> None:
+    at = START_MS * (1000 if unit == "us" else 1)
+    times = pa.array([at, None], pa.timestamp(unit) if unit else pa.int64())
+    rows = {"value": ["{}", None], "timestamp": times, "partition": [1, None], "offset": [7, 8]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    (tmp_path / "_SUCCESS").touch()
+    first, second = read_files(tmp_path.as_uri(), "parquet")
+    assert (first.file, first.place, first.logged_ms, first.event) == (None, (1, 7), START_MS, b"{}")
+    assert (second.place, second.logged_ms, second.event) == ((0, 2), None, None)
+    assert second.file == f"file:{tmp_path}/a.parquet"
+
+
+def test_places_are_named_as_flink_names_them() -> None:
+    assert flink_name("s3://bucket/a/") == "s3://bucket/a"
+    assert flink_name("hdfs://name:9000/a") == "hdfs://name:9000/a"
+    assert flink_name("file:///a/b.jsonl") == "file:/a/b.jsonl"
