@@ -1,5 +1,6 @@
 """Flink in a few lines: keyed state as bytes, event-time timers, a watermark."""
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class Cluster:
     offset: int = 0
 
     def __post_init__(self) -> None:
+        self._next: list[tuple[int, str]] = []
         self.intake = Intake(self.job)
         self.logic = self.engine(self.job)
 
@@ -81,9 +83,10 @@ class Cluster:
     def advance(self, watermark_ms: int) -> None:
         """Event time goes on; due timers fire, those they set included."""
         self.watermark_ms = max(self.watermark_ms, watermark_ms)
-        while due := sorted(timer for timer in self.timers if timer[0] <= self.watermark_ms):
-            timestamp_ms, key = due[0]
-            self.timers.remove(due[0])
+        self._next = sorted(self.timers)
+        while self._next and self._next[0][0] <= self.watermark_ms:
+            timestamp_ms, key = due = heapq.heappop(self._next)
+            self.timers.remove(due)
             self._apply(key, self.logic.on_timer(self._read(key), timestamp_ms, NOW_MS))
 
     def finish(self) -> None:
@@ -127,8 +130,9 @@ class Cluster:
             self.state.pop(key, None)
         else:
             self.state[key] = states.encode(step.state)
-        if step.timer_ms is not None:
-            self.timers.add((step.timer_ms, key))
+        if step.timer_ms is not None and (timer := (step.timer_ms, key)) not in self.timers:
+            self.timers.add(timer)
+            heapq.heappush(self._next, timer)
         self.output += step.output
         self.counts.update(step.counts)
 
