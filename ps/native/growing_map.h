@@ -16,7 +16,7 @@ namespace freshet {
 // The directory is indexed by the hash bits after those that chose the segment. A piece that is full, at a
 // load of 0.95 to 0.97, grows by a quarter to five twelfths, and splits in two before it has kMaxBuckets: one
 // insert never rebuilds more than one piece. Its salt says when, by how much and when it splits, so that
-// pieces are at all stages and the load of a large map is always about 0.83. A piece whose keys cannot be
+// pieces are at all stages and the load of a large map is always about 0.82. A piece whose keys cannot be
 // told apart by the directory (a flood with a known seed) grows beyond kMaxBuckets instead.
 //
 // Not thread-safe: the segment has the lock.
