@@ -235,9 +235,27 @@ def _disk(path: KeyPath, table: TableSettings, shards: int) -> Iterator[Finding]
     if table.disk.memory_bytes < least_bytes:
         message = f"must be at least {least_bytes}: {LEAST_MEMORY_BYTES} for each of {shards} shards"
         yield Finding((*path, "disk", "memory_bytes"), message, uses=(("ps", "shards"),))
+    else:
+        yield from _room_for_rows(path, table, shards)
     if table.max_bytes is not None:
         message = "is not used: of a table with a tier on disk `disk.memory_bytes` limits the memory"
         yield Finding((*path, "max_bytes"), message, uses=((*path, "disk"),), is_key=True)
+
+
+def _room_for_rows(path: KeyPath, table: TableSettings, shards: int) -> Iterator[Finding]:
+    # Loads the native table, which no other check needs.
+    from ps.bounds import bounds_bytes, share_of
+    from ps.tier import rows_beside_bounds
+
+    part = share_of(table, shards)
+    if part.disk is not None and rows_beside_bounds(part, part.disk.memory_bytes) < 1:
+        message = (
+            f"leaves no memory for rows: of {part.disk.memory_bytes} bytes for each of {shards} shards "
+            f"`max_rows` and `admission` need {bounds_bytes(part)} (9 a row, 3.9 a tracked id)"
+        )
+        names = ("max_rows", "admission")
+        uses = (("ps", "shards"), *((*path, name) for name in names))
+        yield Finding((*path, "disk", "memory_bytes"), message, uses=uses)
 
 
 def _model(job: Job) -> Iterator[Finding]:

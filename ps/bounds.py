@@ -26,10 +26,10 @@ SLICE_ROWS: Final = 8192
 DISK_SLICE_ROWS: Final = 256
 """Of rows on disk: to look at one takes 7 µs, to remove it as much again, in memory less than a tenth."""
 _CLOCK_ROWS: Final = 31
-_SLABS_BYTES: Final = 16 << 20
-_FIXED_BYTES: Final = 12 << 20
+_SLABS_BYTES: Final = 4 << 20
+_FIXED_BYTES: Final = 8 << 20
 _METADATA_BYTES: Final = 12
-_MAP_BYTES: Final = 28
+_MAP_BYTES: Final = 22
 """Slots of the map at its lowest load."""
 ROSTER_BYTES: Final = 9
 """The place in the sweep's order."""
@@ -140,9 +140,9 @@ def native_config(settings: TableSettings, row_floats: int, seed: int) -> _core.
 def rows_in(memory_bytes: int, row_floats: int, listed_bytes: int = 0) -> int:
     """Rows that never take more than `memory_bytes`, whatever the order in which they came and went.
 
-    Each takes its floats, 12 bytes of metadata, at most 28 of the map, and `listed_bytes` elsewhere. Slabs
+    Each takes its floats, 12 bytes of metadata, at most 22 of the map, and `listed_bytes` elsewhere. Slabs
     that are used in part take as much as the rows again, at most a slab for each of the 64 segments; small
-    maps and rounding up to huge pages take 12 MiB.
+    maps and rounding up to huge pages take 8 MiB.
     """
     stored_bytes = 4 * row_floats + _METADATA_BYTES
     index_bytes = _MAP_BYTES + listed_bytes

@@ -30,6 +30,15 @@ _UNEVEN: Final = 15 / 16
 """A segment may have more rows than others for a while, and keeps their memory."""
 
 
+def fitting(memory_bytes: int, row_floats: int, held_bytes: int) -> int:
+    """Rows of `row_floats` that memory holds beside `held_bytes` for something else; 0: none.
+
+    `memory_bytes`: what a table may take in all, what its tier on disk keeps of it included.
+    """
+    hot_bytes = memory_bytes - memory_bytes // _COLD_SHARE
+    return max(0, int(_UNEVEN * rows_in(hot_bytes - held_bytes, row_floats)))
+
+
 class MovingRows:
     """Rows by id, in memory or on disk.
 
@@ -44,16 +53,15 @@ class MovingRows:
         cold_bytes = memory_bytes // _COLD_SHARE
         self.hot = EmbeddingTable(settings, seed, threads=threads)
         self.cold = ColdRows(path, self.hot.row_floats, cold_bytes)
-        self._hot_bytes = memory_bytes - cold_bytes
+        self._memory_bytes = memory_bytes
         self._segment = 0
         self._reads_disk = False
         self._touched = _TouchedIds()
         self.on_disk = self.promoted = self.demoted = 0
 
     def fitting(self, held_bytes: int) -> int:
-        """Rows that memory holds beside `held_bytes` for something else; 0: none."""
-        fits = rows_in(self._hot_bytes - held_bytes, self.hot.row_floats)
-        return max(0, int(_UNEVEN * fits))
+        """Rows that this memory holds beside `held_bytes` for something else; 0: none."""
+        return fitting(self._memory_bytes, self.hot.row_floats, held_bytes)
 
     @property
     def memory_bytes(self) -> int:

@@ -27,7 +27,8 @@ from ps.bounds import (
     removable,
     without_bounds,
 )
-from ps.moving_rows import MovingRows
+from ps.moving_rows import MovingRows, fitting
+from ps.optimizer import native
 from ps.push import is_sane, sane_rows
 from ps.settings import LEAST_MEMORY_BYTES, TableSettings
 from ps.table import CUT_CHUNK_BYTES, EmbeddingTable, Items, unique
@@ -66,7 +67,7 @@ class TieredTable:
         self.rows = MovingRows(without_bounds(settings), seed, path, memory_bytes, threads=threads)
         self.dim, self.row_floats = settings.dim, self.rows.hot.row_floats
         try:
-            self._bounds = self._make_bounds(settings, seed) if has_bounds(settings) else None
+            self._bounds = self._make_bounds(settings, seed, memory_bytes) if has_bounds(settings) else None
         except BoundsError:
             self.rows.close()
             raise
@@ -215,12 +216,11 @@ class TieredTable:
         """Let go of the directory; the table is of no use any more."""
         self.rows.close()
 
-    def _make_bounds(self, settings: TableSettings, seed: int) -> _core.Bounds:
-        needed_bytes = bounds_bytes(settings)
-        if self.rows.fitting(needed_bytes) < 1:
+    def _make_bounds(self, settings: TableSettings, seed: int, memory_bytes: int) -> _core.Bounds:
+        if rows_beside_bounds(settings, memory_bytes) < 1:
             raise BoundsError(
-                f"disk.memory_bytes: what admission and max_rows need of it, {needed_bytes}, leaves none for "
-                "rows"
+                f"disk.memory_bytes: what admission and max_rows need of it, {bounds_bytes(settings)}, "
+                "leaves none for rows"
             )
         return _core.Bounds(native_config(settings, self.row_floats, seed))
 
@@ -254,6 +254,12 @@ class TieredTable:
 
 
 Table = EmbeddingTable | TieredTable
+
+
+def rows_beside_bounds(settings: TableSettings, memory_bytes: int) -> int:
+    """How many rows memory holds beside what the bounds need of `memory_bytes`; 0: none."""
+    row_floats = settings.dim + native(settings.optimizer, settings.dim).state_floats
+    return fitting(memory_bytes, row_floats, bounds_bytes(settings))
 
 
 def make_table(

@@ -9,24 +9,33 @@
 namespace freshet {
 namespace {
 
-constexpr unsigned kGranulesPerBlock = Arena::kBlockBytes / Arena::kGranuleBytes;
-static_assert(kGranulesPerBlock == 64);
-
-uint64_t run_of_ones(size_t granules) {
-  return granules == 64 ? ~uint64_t{0} : (uint64_t{1} << granules) - 1;
-}
-
 size_t granules_for(size_t bytes) { return (bytes + Arena::kGranuleBytes - 1) / Arena::kGranuleBytes; }
 
-// First position of `granules` zeros in a row, or 64.
-unsigned first_gap(uint64_t used, size_t granules) {
-  uint64_t starts = ~used;
-  for (size_t i = 1; i < granules && starts; ++i) starts &= starts >> 1;
-  const unsigned first = static_cast<unsigned>(std::countr_zero(starts));
-  return first + granules <= 64 ? first : 64;
+}  // namespace
+
+size_t Arena::Granules::gap(size_t count) const {
+  for (size_t at = next(0, false); at + count <= kGranules;) {
+    const size_t end = next(at, true);
+    if (end - at >= count) return at;
+    at = next(end, false);
+  }
+  return kGranules;
 }
 
-}  // namespace
+void Arena::Granules::set(size_t first, size_t count, bool taken) {
+  for (size_t g = first; g < first + count; ++g) {
+    const uint64_t bit = uint64_t{1} << g % 64;
+    words_[g / 64] = taken ? words_[g / 64] | bit : words_[g / 64] & ~bit;
+  }
+}
+
+size_t Arena::Granules::next(size_t from, bool taken) const {
+  for (; from < kGranules; from = (from / 64 + 1) * 64) {
+    const uint64_t word = taken ? words_[from / 64] : ~words_[from / 64];
+    if (const uint64_t left = word >> from % 64) return from + static_cast<size_t>(std::countr_zero(left));
+  }
+  return kGranules;
+}
 
 Arena::~Arena() {
   for (const Block& block : blocks_) release_pages(block.memory, kBlockBytes);
@@ -35,9 +44,9 @@ Arena::~Arena() {
 void* Arena::allocate(size_t bytes) {
   const size_t granules = granules_for(bytes);
   std::lock_guard lock(mutex_);
-  unsigned first = 0;
+  size_t first = 0;
   Block& block = block_with_room(granules, &first);
-  block.used |= run_of_ones(granules) << first;
+  block.taken.set(first, granules, true);
   return block.memory + first * kGranuleBytes;
 }
 
@@ -47,9 +56,10 @@ void Arena::free(void* memory, size_t bytes) {
   const auto block = std::ranges::find_if(
       blocks_, [start](const Block& b) { return start >= b.memory && start < b.memory + kBlockBytes; });
   const size_t first = static_cast<size_t>(start - block->memory) / kGranuleBytes;
-  block->used &= ~(run_of_ones(granules_for(bytes)) << first);
+  block->taken.set(first, granules_for(bytes), false);
+  block->widest = kGranules;
   if (!block->huge) discard_pages(start, granules_for(bytes) * kGranuleBytes);
-  if (block->used) return;
+  if (!block->taken.none()) return;
   release_pages(block->memory, kBlockBytes);
   blocks_.erase(block);
 }
@@ -67,10 +77,12 @@ bool Arena::is_huge(const void* memory) const {
   });
 }
 
-Arena::Block& Arena::block_with_room(size_t granules, unsigned* first) {
+Arena::Block& Arena::block_with_room(size_t granules, size_t* first) {
   for (Block& block : blocks_) {
-    *first = first_gap(block.used, granules);
-    if (*first < kGranulesPerBlock) return block;
+    if (block.widest < granules) continue;
+    *first = block.taken.gap(granules);
+    if (*first < kGranules) return block;
+    block.widest = granules - 1;
   }
   *first = 0;
   return add_block();
@@ -88,7 +100,7 @@ Arena::Block& Arena::add_block() {
     throw;
   }
   if (huge) ask_for_huge_pages(memory, kBlockBytes);
-  return blocks_.emplace_back(Block{memory, 0, huge});
+  return blocks_.emplace_back(Block{memory, huge});
 }
 
 }  // namespace freshet

@@ -1,6 +1,7 @@
 // Memory for bucket arrays: blocks of 2 MiB, on huge pages where the system gives them.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -10,15 +11,15 @@
 
 namespace freshet {
 
-// Hands out runs of 32 KiB granules. A block is one 64-bit map of its 64 granules, so neighbours that are
+// Hands out runs of 4 KiB granules. A block is a bit for each of its 512 granules, so neighbours that are
 // free merge by themselves. A block without users goes back to the system. Thread-safe.
 //
 // The first blocks stay on small pages: a small table must not cost 2 MiB per touched block.
 class Arena {
  public:
-  static constexpr size_t kGranuleBytes = size_t{32} << 10;
+  static constexpr size_t kGranuleBytes = kPageBytes;
   static constexpr size_t kBlockBytes = kHugePageBytes;
-  static constexpr size_t kSmallPageBlocks = 8;
+  static constexpr size_t kSmallPageBlocks = 2;
 
   Arena() = default;
   ~Arena();
@@ -35,13 +36,30 @@ class Arena {
   bool is_huge(const void* memory) const;
 
  private:
+  static constexpr size_t kGranules = kBlockBytes / kGranuleBytes;
+
+  // Which granules of a block are taken.
+  class Granules {
+   public:
+    // The first of `count` free ones in a row, or kGranules.
+    size_t gap(size_t count) const;
+    void set(size_t first, size_t count, bool taken);
+    bool none() const { return words_ == std::array<uint64_t, kGranules / 64>{}; }
+
+   private:
+    // The first at `from` or later that is taken, or free; or kGranules.
+    size_t next(size_t from, bool taken) const;
+
+    std::array<uint64_t, kGranules / 64> words_{};
+  };
   struct Block {
     std::byte* memory;
-    uint64_t used;  // bit g: granule g is taken
     bool huge;
+    Granules taken{};
+    size_t widest = kGranules;  // no gap is wider: most blocks are full, and not looked through again
   };
 
-  Block& block_with_room(size_t granules, unsigned* first);
+  Block& block_with_room(size_t granules, size_t* first);
   Block& add_block();
 
   mutable std::mutex mutex_;

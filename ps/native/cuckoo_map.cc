@@ -1,5 +1,6 @@
 #include "cuckoo_map.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <new>
@@ -9,15 +10,16 @@
 namespace freshet {
 
 CuckooMap::CuckooMap(uint32_t buckets, uint64_t salt, Arena& arena)
-    : view_{nullptr, salt, buckets}, arena_(arena) {
+    : view_{nullptr, nullptr, salt, buckets}, full_(new uint64_t[full_words()]()), arena_(arena) {
   allocate();
   std::memset(static_cast<void*>(view_.data), 0, bytes());
 }
 
 CuckooMap::CuckooMap(const CuckooMap& other, Arena& arena)
-    : view_(other.view_), size_(other.size_), arena_(arena) {
+    : view_(other.view_), full_(new uint64_t[full_words()]), size_(other.size_), arena_(arena) {
   allocate();
   std::memcpy(static_cast<void*>(view_.data), other.view_.data, bytes());
+  std::copy_n(other.full_.get(), full_words(), full_.get());
 }
 
 CuckooMap::~CuckooMap() {
@@ -32,14 +34,7 @@ void CuckooMap::allocate() {
   void* memory =
       uses_arena() ? arena_.allocate(bytes()) : ::operator new (bytes(), std::align_val_t{alignof(Bucket)});
   view_.data = static_cast<Bucket*>(memory);
-}
-
-bool CuckooMap::insert_first(uint64_t hash, uint32_t row) {
-  const uint32_t first = view_.choose(hash).first;
-  if (view_.data[first].full()) return false;
-  put(first, hash, row);
-  ++size_;
-  return true;
+  view_.full = full_.get();
 }
 
 bool CuckooMap::insert(uint64_t hash, uint32_t row) {
@@ -59,7 +54,7 @@ uint32_t CuckooMap::erase(uint64_t hash) {
     Bucket& bucket = view_.data[index];
     const unsigned match = bucket.match_of(hash);
     if (!match) continue;
-    bucket.occupied &= ~match;
+    vacate(index, match);
     if (index != choice.first) --view_.data[choice.first].away;
     --size_;
     return bucket.rows[std::countr_zero(match)];
@@ -68,21 +63,17 @@ uint32_t CuckooMap::erase(uint64_t hash) {
 }
 
 size_t CuckooMap::small_page_bytes() const {
-  return uses_arena() && arena_.is_huge(view_.data) ? 0 : bytes();
+  return full_words() * sizeof(uint64_t) + (uses_arena() && arena_.is_huge(view_.data) ? 0 : bytes());
 }
 
-void CuckooMap::put(uint32_t index, uint64_t hash, uint32_t row) {
-  Bucket& bucket = view_.data[index];
-  const int slot = std::countr_one(bucket.occupied);
-  bucket.hashes[slot] = hash;
-  bucket.rows[slot] = row;
-  bucket.occupied |= 1u << slot;
-}
-
-// Breadth first, so that the shortest chain of moves wins; bounded, so that an insert is. The shortest chain
-// passes no bucket twice.
+// Most chains are of one move. Else breadth first, so that the shortest wins; bounded, so that an insert is.
+// The shortest chain passes no bucket twice.
 std::optional<uint32_t> CuckooMap::make_room(Choice choice) {
-  if (!view_.data[choice.second].full()) return choice.second;
+  if (!view_.is_full(choice.second)) return choice.second;
+  if (const std::optional<Move> move = view_.one_move(choice)) {
+    move_key(*move);
+    return move->from;
+  }
   Path nodes;
   size_t used = 0;
   nodes[used++] = {choice.first, -1, 0};
@@ -92,7 +83,7 @@ std::optional<uint32_t> CuckooMap::make_room(Choice choice) {
     for (unsigned slot = 0; slot < kSlots && used < kSearchNodes; ++slot) {
       const uint32_t other = view_.other(view_.data[index].hashes[slot], index);
       nodes[used] = {other, static_cast<int16_t>(n), static_cast<uint8_t>(slot)};
-      if (!view_.data[other].full()) return shift_along(nodes, static_cast<int16_t>(used));
+      if (!view_.is_full(other)) return shift_along(nodes, static_cast<int16_t>(used));
       ++used;
     }
   }
@@ -105,16 +96,17 @@ uint32_t CuckooMap::shift_along(const Path& nodes, int16_t last) {
   int16_t at = last;
   while (node(at).parent >= 0) {
     const int16_t parent = node(at).parent;
-    move_key(node(parent).bucket, node(at).slot, node(at).bucket);
+    move_key({node(parent).bucket, node(at).slot, node(at).bucket});
     at = parent;
   }
   return node(at).bucket;
 }
 
-void CuckooMap::move_key(uint32_t from, unsigned slot, uint32_t to) {
+void CuckooMap::move_key(Move move) {
+  const auto [from, slot, to] = move;
   Bucket& source = view_.data[from];
   put(to, source.hashes[slot], source.rows[slot]);
-  source.occupied &= ~(1u << slot);
+  vacate(from, 1u << slot);
   if (view_.choose(source.hashes[slot]).first == from) {
     ++source.away;
   } else {

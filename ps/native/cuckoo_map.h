@@ -2,8 +2,10 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 
@@ -14,16 +16,16 @@
 namespace freshet {
 
 inline constexpr uint32_t kNoRow = 0xffffffff;
-inline constexpr unsigned kSlots = 4;
+inline constexpr unsigned kSlots = 5;
 
-// One cache line: four hashes and their rows. Hashing is a bijection, so a hash is as good as its key, and is
+// One cache line: five hashes and their rows. Hashing is a bijection, so a hash is as good as its key, and is
 // there when a key has to move. `occupied` says which slots count, so every key is allowed.
 struct alignas(64) Bucket {
   uint64_t hashes[kSlots];
   uint32_t rows[kSlots];
-  uint32_t away;      // keys whose first choice is here and which live in their second: 0 ends a search here
-  uint32_t occupied;  // bit s: slot s holds a key
-  uint64_t reserved;
+  uint32_t occupied : kSlots;   // bit s: slot s holds a key
+  uint32_t away : 32 - kSlots;  // keys whose first choice is here and which live in their second: 0 ends a
+                                // search here
 
   // The row of the key with this hash, or kNoRow.
   uint32_t find(uint64_t hash) const {
@@ -36,7 +38,11 @@ struct alignas(64) Bucket {
     for (unsigned s = 0; s < kSlots; ++s) equal |= static_cast<unsigned>(hashes[s] == hash) << s;
     return equal & occupied;
   }
-  bool full() const { return occupied == (1u << kSlots) - 1; }
+  bool full() const { return occupied == kAllSlots; }
+  void vacate(unsigned slots) { occupied = occupied & ~slots & kAllSlots; }
+
+ private:
+  static constexpr unsigned kAllSlots = (1u << kSlots) - 1;
 };
 static_assert(sizeof(Bucket) == 64);
 
@@ -48,9 +54,15 @@ class CuckooMap {
     uint32_t first;
     uint32_t second;
   };
+  struct Move {
+    uint32_t from;
+    unsigned slot;
+    uint32_t to;
+  };
   // What a search needs, by value: the directory holds it, so that it costs no line more.
   struct View {
     Bucket* data = nullptr;
+    uint64_t* full = nullptr;  // a bit for each bucket
     uint64_t salt = 0;
     uint32_t buckets = 0;
 
@@ -73,15 +85,33 @@ class CuckooMap {
       const Choice choice = choose(hash);
       return choice.first == bucket ? choice.second : choice.first;
     }
+    bool is_full(uint32_t index) const { return full[index / 64] >> index % 64 & 1; }
+    // One key of two full buckets to another bucket, which has room.
+    std::optional<Move> one_move(Choice choice) const {
+      for (const uint32_t index : {choice.first, choice.second}) {
+        for (unsigned slot = 0; slot < kSlots; ++slot) {
+          const uint32_t to = other(data[index].hashes[slot], index);
+          if (!is_full(to)) return Move{index, slot, to};
+        }
+      }
+      return std::nullopt;
+    }
     // Asks for what an insert between two full buckets will look at next. Both should be near already.
     [[gnu::always_inline]] void prefetch_moves(uint64_t hash) const {
       const Choice choice = choose(hash);
-      if (!data[choice.first].full() || !data[choice.second].full()) return;
+      if (!is_full(choice.first) || !is_full(choice.second)) return;
+      if (const std::optional<Move> move = one_move(choice)) {
+        prefetch(data + move->to);
+        return;
+      }
       for (const uint32_t index : {choice.first, choice.second}) {
         for (const uint64_t moved : data[index].hashes) prefetch(data + other(moved, index));
       }
     }
   };
+
+  // From here on, up to a block, the arena has the buckets; the heap has those of other maps.
+  static constexpr size_t kArenaBytes = 4 * Arena::kGranuleBytes;
 
   CuckooMap(uint32_t buckets, uint64_t salt, Arena& arena);
   ~CuckooMap();
@@ -93,7 +123,13 @@ class CuckooMap {
   // The key must be absent. False: no place within the search bound, and nothing has changed.
   bool insert(uint64_t hash, uint32_t row);
   // The same, in its first bucket or not at all.
-  bool insert_first(uint64_t hash, uint32_t row);
+  bool insert_first(uint64_t hash, uint32_t row) {
+    const uint32_t first = view_.choose(hash).first;
+    if (view_.is_full(first)) return false;
+    put(first, hash, row);
+    ++size_;
+    return true;
+  }
   // The row that the key had, or kNoRow.
   uint32_t erase(uint64_t hash);
 
@@ -123,14 +159,27 @@ class CuckooMap {
   using Path = std::array<Node, kSearchNodes>;
 
   size_t bytes() const { return size_t{view_.buckets} * sizeof(Bucket); }
-  bool uses_arena() const { return bytes() >= Arena::kGranuleBytes && bytes() <= Arena::kBlockBytes; }
+  size_t full_words() const { return (size_t{view_.buckets} + 63) / 64; }
+  bool uses_arena() const { return bytes() >= kArenaBytes && bytes() <= Arena::kBlockBytes; }
   void allocate();
-  void put(uint32_t index, uint64_t hash, uint32_t row);
-  void move_key(uint32_t from, unsigned slot, uint32_t to);
+  void put(uint32_t index, uint64_t hash, uint32_t row) {
+    Bucket& bucket = view_.data[index];
+    const int slot = std::countr_one(bucket.occupied);
+    bucket.hashes[slot] = hash;
+    bucket.rows[slot] = row;
+    bucket.occupied |= 1u << slot;
+    view_.full[index / 64] |= uint64_t{bucket.full()} << index % 64;
+  }
+  void vacate(uint32_t index, unsigned slots) {
+    view_.data[index].vacate(slots);
+    view_.full[index / 64] &= ~(uint64_t{1} << index % 64);
+  }
+  void move_key(Move move);
   std::optional<uint32_t> make_room(Choice choice);
   uint32_t shift_along(const Path& nodes, int16_t last);
 
   View view_;
+  std::unique_ptr<uint64_t[]> full_;
   size_t size_ = 0;
   Arena& arena_;
 };

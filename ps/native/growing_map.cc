@@ -2,29 +2,46 @@
 
 #include <algorithm>
 #include <bit>
-#include <iterator>
 #include <utility>
 
 namespace freshet {
 namespace {
 
 constexpr uint32_t kStep = Arena::kGranuleBytes / sizeof(Bucket);
+constexpr uint32_t kFew = 8;
 
-// Between 0.83 and 0.92 of the slots, by the salt: pieces that filled up together do not all grow in one
-// batch.
+// What a piece's salt decides, so that pieces which fill up together neither grow nor split in one batch:
+// `least`, or up to `spread` more.
+size_t by_salt(const CuckooMap& map, unsigned byte, size_t least, size_t spread) {
+  return least + spread * (map.view().salt >> 8 * byte & 0xff) / 256;
+}
+
+// 0.95 to 0.97 of the slots.
 size_t most_keys(const CuckooMap& map) {
-  const size_t slack = map.slots() / 12;
-  return map.slots() - slack - slack * (map.view().salt >> 56) / 256;
+  return by_salt(map, 0, map.slots() * 95 / 100, map.slots() * 2 / 100);
 }
 
-// Small maps double; larger ones take whole granules.
+// Whole granules of the arena, or eights where the heap has the map; the smallest double.
 uint32_t round_buckets(size_t buckets) {
-  if (buckets <= kStep) return static_cast<uint32_t>(std::bit_ceil(std::max<size_t>(buckets, 1)));
-  return static_cast<uint32_t>((buckets + kStep - 1) / kStep * kStep);
+  if (buckets <= kFew) return static_cast<uint32_t>(std::bit_ceil(std::max<size_t>(buckets, 1)));
+  const size_t unit = buckets * sizeof(Bucket) < CuckooMap::kArenaBytes ? kFew : kStep;
+  return static_cast<uint32_t>((buckets + unit - 1) / unit * unit);
 }
 
-// Buckets for `keys` at a load of 0.72: after a split, room for the keys of the next doubling's first step.
-uint32_t buckets_for(size_t keys) { return round_buckets((keys * 100 + 287) / 288); }
+// A quarter to five twelfths more.
+uint32_t next_buckets(const CuckooMap& map) {
+  if (map.buckets() < kFew) return 2 * map.buckets();
+  return round_buckets(by_salt(map, 1, map.buckets() * 5 / 4, map.buckets() / 6));
+}
+
+// From here on it splits: half of the most, or more.
+uint32_t most_buckets(const CuckooMap& map) {
+  constexpr size_t kHalf = GrowingMap::kMaxBuckets / 2;
+  return static_cast<uint32_t>(by_salt(map, 2, kHalf, kHalf));
+}
+
+// Buckets for `keys` at a load of 0.72: as after a step.
+uint32_t buckets_for(size_t keys) { return round_buckets((keys * 100 + 359) / 360); }
 
 }  // namespace
 
@@ -32,7 +49,7 @@ GrowingMap::GrowingMap(uint64_t seed, size_t expected_keys, Arena& arena) : seed
   while (depth_ < kMaxDepth && buckets_for(expected_keys >> depth_) > kMaxBuckets) ++depth_;
   const uint32_t buckets = buckets_for(expected_keys >> depth_);
   for (uint32_t prefix = 0; prefix < uint32_t{1} << depth_; ++prefix) {
-    pieces_.push_back({build({}, buckets), prefix, depth_});
+    pieces_.push_back({empty_map(buckets), prefix, depth_});
   }
   rebuild_directory();
 }
@@ -80,22 +97,22 @@ void GrowingMap::grow(Piece& piece) {
   const bool too_sparse = piece.map->size() < piece.map->slots() / 4 && buckets > 1;
   if (too_sparse) {
     enlarge(piece, buckets);  // an unlucky salt, not a lack of room
-  } else if (buckets >= kMaxBuckets && piece.depth < kMaxDepth) {
+  } else if (next_buckets(*piece.map) > most_buckets(*piece.map) && piece.depth < kMaxDepth) {
     split(piece);
   } else {
-    enlarge(piece, buckets < kStep ? 2 * buckets : round_buckets(buckets + buckets / 5));
+    enlarge(piece, next_buckets(*piece.map));
   }
 }
 
 void GrowingMap::split(Piece& piece) {
   const unsigned depth = piece.depth + 1;
-  std::vector<Entry> halves[2];
-  for (auto& half : halves) half.reserve(piece.map->size() * 5 / 8);
-  piece.map->for_each([&](uint64_t hash, uint32_t row) {
-    halves[directory_bits(hash, depth) & 1].push_back({hash, row});
-  });
-  Piece high{build(halves[1], buckets_for(halves[1].size())), piece.prefix * 2 + 1, depth};
-  Piece low{build(halves[0], buckets_for(halves[0].size())), piece.prefix * 2, depth};
+  const auto half = [depth](uint64_t hash) { return directory_bits(hash, depth) & 1; };
+  size_t highs = 0;
+  piece.map->for_each([&](uint64_t hash, uint32_t) { highs += half(hash); });
+  auto [low_map, high_map] =
+      rebuilt<2>(*piece.map, {buckets_for(piece.map->size() - highs), buckets_for(highs)}, half);
+  Piece high{std::move(high_map), piece.prefix * 2 + 1, depth};
+  Piece low{std::move(low_map), piece.prefix * 2, depth};
   const unsigned deepest = std::max(depth_, depth);
   directory_.reserve(size_t{1} << deepest);
   piece_index_.reserve(size_t{1} << deepest);
@@ -106,23 +123,32 @@ void GrowingMap::split(Piece& piece) {
 }
 
 void GrowingMap::enlarge(Piece& piece, uint32_t buckets) {
-  std::vector<Entry> entries;
-  entries.reserve(piece.map->size());
-  piece.map->for_each([&](uint64_t hash, uint32_t row) { entries.push_back({hash, row}); });
-  piece.map = build(entries, buckets);
+  piece.map = std::move(rebuilt<1>(*piece.map, {buckets}, [](uint64_t) { return size_t{0}; })[0]);
   rebuild_directory();
 }
 
+// A fresh salt each time: what collided before does not again.
+std::unique_ptr<CuckooMap> GrowingMap::empty_map(uint32_t buckets) {
+  return std::make_unique<CuckooMap>(buckets, mix(++salts_, seed_ ^ kGolden), arena_);
+}
+
 // First buckets first: a key that went to its second would only have taken the place of one that is at home
-// there. A fresh salt each time: what collided before does not again. Gives up on a size after a few salts.
-std::unique_ptr<CuckooMap> GrowingMap::build(const std::vector<Entry>& entries, uint32_t buckets) {
+// there. Gives up on a size after a few salts.
+template <size_t kParts, class Part>
+std::array<std::unique_ptr<CuckooMap>, kParts> GrowingMap::rebuilt(const CuckooMap& from,
+                                                                   std::array<uint32_t, kParts> buckets,
+                                                                   Part part) {
   for (unsigned attempt = 1;; ++attempt) {
-    auto map = std::make_unique<CuckooMap>(buckets, mix(++salts_, seed_ ^ kGolden), arena_);
+    std::array<std::unique_ptr<CuckooMap>, kParts> maps;
+    for (size_t p = 0; p < kParts; ++p) maps[p] = empty_map(buckets[p]);
     std::vector<Entry> away;
-    std::ranges::copy_if(entries, std::back_inserter(away),
-                         [&map](const Entry& e) { return !map->insert_first(e.hash, e.row); });
-    if (std::ranges::all_of(away, [&map](const Entry& e) { return map->insert(e.hash, e.row); })) return map;
-    if (attempt % 4 == 0) buckets = round_buckets(buckets + std::max(buckets / 2, 1u));
+    from.for_each([&](uint64_t hash, uint32_t row) {
+      if (!maps[part(hash)]->insert_first(hash, row)) away.push_back({hash, row});
+    });
+    const auto place = [&](const Entry& e) { return maps[part(e.hash)]->insert(e.hash, e.row); };
+    if (std::ranges::all_of(away, place)) return maps;
+    if (attempt % 4) continue;
+    for (uint32_t& b : buckets) b = round_buckets(b + std::max(b / 2, 1u));
   }
 }
 

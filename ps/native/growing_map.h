@@ -1,6 +1,7 @@
 // A map that grows piece by piece: extendible hashing over small cuckoo maps.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,10 +13,11 @@
 
 namespace freshet {
 
-// The directory is indexed by the hash bits after those that chose the segment. A full piece grows in steps
-// of a fifth to a third until it has kMaxBuckets, then splits in two: one insert never rebuilds more than one
-// piece, and the load stays between 0.6 and 0.92 at any size. A piece whose keys cannot be told apart by the
-// directory (a flood with a known seed) grows beyond kMaxBuckets instead.
+// The directory is indexed by the hash bits after those that chose the segment. A piece that is full, at a
+// load of 0.95 to 0.97, grows by a quarter to five twelfths, and splits in two before it has kMaxBuckets: one
+// insert never rebuilds more than one piece. Its salt says when, by how much and when it splits, so that
+// pieces are at all stages and the load of a large map is always about 0.82. A piece whose keys cannot be
+// told apart by the directory (a flood with a known seed) grows beyond kMaxBuckets instead.
 //
 // Not thread-safe: the segment has the lock.
 class GrowingMap {
@@ -71,7 +73,11 @@ class GrowingMap {
   void grow(Piece& piece);
   void split(Piece& piece);
   void enlarge(Piece& piece, uint32_t buckets);
-  std::unique_ptr<CuckooMap> build(const std::vector<Entry>& entries, uint32_t buckets);
+  std::unique_ptr<CuckooMap> empty_map(uint32_t buckets);
+  // Maps with the keys of `from`, `part(hash)` says in which.
+  template <size_t kParts, class Part>
+  std::array<std::unique_ptr<CuckooMap>, kParts> rebuilt(const CuckooMap& from,
+                                                         std::array<uint32_t, kParts> buckets, Part part);
   void rebuild_directory();
 
   uint64_t seed_;

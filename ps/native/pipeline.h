@@ -108,7 +108,7 @@ class Pipeline {
     for (uint32_t i = 0; i < block.size; ++i) {
       const Bucket& bucket = *block.first[i];
       const unsigned match = bucket.match_of(block.probes[i].hash);
-      const unsigned slot = static_cast<unsigned>(std::countr_zero(match | 1u << kSlots)) % kSlots;
+      const unsigned slot = static_cast<unsigned>(std::countr_zero(match | 1u << (kSlots - 1)));
       const uint32_t row = bucket.rows[slot];
       block.rows[i] = match ? row : kNoRow;
       block.misses[block.missed] = static_cast<uint8_t>(i);

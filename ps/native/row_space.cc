@@ -8,10 +8,10 @@
 namespace freshet {
 namespace {
 
-constexpr size_t kSlabBytes = size_t{256} << 10;
+// Each of 64 segments has one that is used in part: half a slab that nobody uses.
+constexpr size_t kSlabBytes = size_t{64} << 10;
 constexpr size_t kCommitBytes = size_t{32} << 20;
-// 64 segments with a slab each stay on small pages.
-constexpr size_t kSmallPageBytes = 64 * kSlabBytes;
+constexpr size_t kSmallPageBytes = size_t{16} << 20;
 constexpr size_t kFewestReservedBytes = size_t{256} << 20;
 constexpr size_t kMostRows = 0xfffffffe;
 

@@ -3,6 +3,11 @@
 #include <bit>
 
 namespace freshet {
+namespace {
+
+unsigned lowest(uint32_t marks) { return static_cast<unsigned>(std::countr_zero(marks)); }
+
+}  // namespace
 
 TouchedSets::TouchedSets(bool lists, uint64_t seed, Arena& arena)
     : used_(lists), sets_{Set{{}, {seed, arena}}, Set{{}, {seed, arena}}, Set{{}, {seed, arena}}} {
@@ -23,9 +28,7 @@ void TouchedSets::end(unsigned mark, RowStore& rows) {
 }
 
 void TouchedSets::make_room() {
-  for (unsigned m = 0; m < kMarks; ++m) {
-    if (uses(m)) sets_[m].entries.make_room();
-  }
+  for (uint32_t left = used_; left; left &= left - 1) sets_[lowest(left)].entries.make_room();
 }
 
 void TouchedSets::remove(int64_t id) {
@@ -63,9 +66,10 @@ void TouchedSets::touch(int64_t id, uint32_t row, RowStore& rows) {
   RowMeta& meta = rows.meta(row);
   const uint32_t missing = used_ & ~meta.listed();
   if (missing) make_room();
-  for (unsigned m = 0; m < kMarks; ++m) {
+  for (uint32_t left = missing; left; left &= left - 1) {
+    const unsigned m = lowest(left);
     Set& set = sets_[m];
-    if (!(missing >> m & 1) || set.removed.contains(id)) continue;
+    if (set.removed.contains(id)) continue;
     set.entries.push_back({id, row});
     meta.set_listed(meta.listed() | 1u << m);
   }

@@ -188,6 +188,13 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
             None,
         ),
         (
+            {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 27}, "max_rows": 10_000_000}, "ps/shards": 2},
+            "schema.tables.hour.disk.memory_bytes",
+            "leaves no memory for rows: of 67108864 bytes for each of 2 shards `max_rows` and `admission` "
+            "need 45000000 (9 a row, 3.9 a tracked id)",
+            None,
+        ),
+        (
             {f"{TABLES}/hour": {"disk": {"memory_bytes": 1 << 27}, "max_bytes": 9}},
             "schema.tables.hour.max_bytes",
             "is not used: of a table with a tier on disk `disk.memory_bytes` limits the memory",

@@ -364,7 +364,7 @@ def test_each_shard_keeps_to_its_share_of_the_limits():
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [
-        ({"max_bytes": 1000}, "max_bytes: 1000 hold no row; at least 125"),
+        ({"max_bytes": 1000}, "max_bytes: 1000 hold no row; at least 838"),
         ({"admission": AdmissionSettings(min_count=2, probability=0.5)}, "either min_count or probability"),
     ],
 )

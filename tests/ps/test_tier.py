@@ -83,7 +83,7 @@ def test_so_many_rows_fit_into_a_limit_however_they_come_and_go(row_floats, mebi
     moving = MovingRows(settings, 1, tmp_path / "rows", mebibytes << 20)
     moving.close()
     table, rows, limit = moving.hot, moving.fitting(0), 3 * mebibytes << 18
-    ids = np.random.default_rng(2).integers(-(2**63), 2**63 - 1, 2**21)
+    ids = np.random.default_rng(2).integers(-(2**63), 2**63 - 1, 2**22)
     part = rows // 4
     for start in range(0, min(3 * rows, len(ids)), part):
         table.touched()

@@ -8,6 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
+import time
+import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +20,13 @@ SCRATCH = ROOT / ".cache" / "mutants"
 NATIVE = Path("ps/native")
 PROOFS = Path("tests/ps/native")
 BUILD = SCRATCH / "build"
-TIMEOUT_S = 120
+ENVIRONMENT = SCRATCH / "venv"
+PYTHON = ENVIRONMENT / "bin" / "python"
+LEAST_TIMEOUT_S = 120
+TIMES_AS_LONG = 5
+"""A check that takes so many times what it takes without a bug has caught one: a machine may be busy."""
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", str(TIMEOUT_S)]
+PYTEST = [PYTHON, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
 # It needs replicas, which are no part of the copy.
 NOT_ALONE = ("test_tier_shard.py",)
 
@@ -89,6 +96,20 @@ def copy_sources() -> None:
         target.write_bytes(source.read_bytes())
 
 
+def make_environment() -> None:
+    """A Python with the packages of this one, but not its editable install: that finds the modules of ROOT,
+    without bugs, wherever it runs.
+    """
+    if not PYTHON.exists():
+        venv.create(ENVIRONMENT, symlinks=True)
+    for folder in ENVIRONMENT.glob("lib/python*/site-packages"):
+        (folder / "packages.pth").write_text(sysconfig.get_path("purelib"))
+    where = [PYTHON, "-c", "import ps._core; print(ps._core.__file__)"]
+    found = subprocess.run(where, cwd=SCRATCH, check=True, capture_output=True, text=True).stdout
+    if not Path(found.strip()).is_relative_to(SCRATCH):
+        raise SystemExit(f"the tests would run on {found.strip()}, which is no copy")
+
+
 def build() -> None:
     """CalledProcessError: it does not compile."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -109,24 +130,27 @@ def run(command: list[object], **options: object) -> subprocess.CompletedProcess
         return subprocess.run([str(c) for c in command], cwd=SCRATCH, stdout=file, stderr=file, **options)
 
 
-def failures() -> Iterator[str]:
-    """The checks that fail, or take too long."""
+def failures(took_s: dict[str, float]) -> Iterator[str]:
+    """The checks that fail, or take too long. `took_s`, empty at first, gets how long each takes."""
     for name, command in CHECKS.items():
+        timeout_s = max(LEAST_TIMEOUT_S, TIMES_AS_LONG * took_s[name]) if name in took_s else None
+        start_s = time.monotonic()
         try:
-            if run(command, timeout=TIMEOUT_S).returncode:
+            if run(command, timeout=timeout_s).returncode:
                 yield name
         except subprocess.TimeoutExpired:
             yield f"{name}, which did not end"
+        took_s.setdefault(name, time.monotonic() - start_s)
 
 
-def try_bug(bug: Bug) -> str:
-    """What became of it."""
+def try_bug(bug: Bug, took_s: dict[str, float]) -> str:
+    """What became of it. `took_s`: how long each check takes without it."""
     path = SCRATCH / NATIVE / bug.file
     text = path.read_text()
     path.write_text(bug.apply_to(text))
     try:
         build()
-        return next((f"caught by {check}" for check in failures()), "SURVIVED")
+        return next((f"caught by {check}" for check in failures(took_s)), "SURVIVED")
     except subprocess.CalledProcessError:
         return "DOES NOT COMPILE"
     finally:
@@ -141,12 +165,14 @@ def main(words: list[str]) -> int:
         return 0
     copy_sources()
     build()
-    if failed := next(failures(), None):
+    make_environment()
+    took_s: dict[str, float] = {}
+    if failed := next(failures(took_s), None):
         raise SystemExit(f"without any bug, this fails already: {failed}; see {SCRATCH / 'output'}")
     chosen = [bug for bug in bugs if not words or any(word in bug.promise + bug.file for word in words)]
     caught = 0
     for bug in chosen:
-        fate = try_bug(bug)
+        fate = try_bug(bug, took_s)
         caught += fate.startswith("caught")
         print(f"{fate:40} {bug.file}: {bug.promise}", flush=True)
     print(f"{caught} of {len(chosen)} caught")
