@@ -1,6 +1,7 @@
 #include "initializer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -28,24 +29,40 @@ FRESHET_INLINE void fill_with(uint64_t stream, size_t dim, float* out, Transform
   uint32_t bits[kChunk];
   for (size_t start = 0; start < dim; start += kChunk) {
     random_bits(stream, start, bits);
-    if (dim - start >= kChunk) {
-      for (size_t i = 0; i < kChunk; ++i) out[start + i] = transform(bits[i]);
-    } else {
-      for (size_t i = 0; i < dim - start; ++i) out[start + i] = transform(bits[i]);
-    }
+    for (size_t i = 0; i < std::min(kChunk, dim - start); ++i) out[start + i] = transform(bits[i]);
   }
 }
 
-FRESHET_INLINE void uniform(uint64_t stream, size_t dim, float step, float* out) {
-  fill_with(stream, dim, out,
-            [step](uint32_t bits) { return static_cast<float>(static_cast<int32_t>(bits)) * step; });
-}
-FRESHET_AVX2 void uniform_avx2(uint64_t stream, size_t dim, float step, float* out) {
-  uniform(stream, dim, step, out);
-}
+// Rows at once: their chains of multiplications overlap.
+constexpr size_t kMany = 32;
 
-FRESHET_AVX512 void uniform_avx512(uint64_t stream, size_t dim, float step, float* out) {
-  uniform(stream, dim, step, out);
+// One loop for the bits and one for the floats, through memory: in one, GCC takes a vector apart to build it
+// anew.
+FRESHET_INLINE void uniform(const uint64_t* streams, const uint32_t* positions, size_t n, size_t dim,
+                            float step, float* out) {
+  uint32_t bits[kMany][kChunk];
+  for (size_t start = 0; start < dim; start += kChunk) {
+    for (size_t r = 0; r < n; ++r) random_bits(streams[r], start, bits[r]);
+    for (size_t r = 0; r < n; ++r) {
+      float* const to = out + positions[r] * dim + start;
+      const auto value = [&](size_t i) {
+        return static_cast<float>(static_cast<int32_t>(bits[r][i])) * step;
+      };
+      if (dim - start >= kChunk) {
+        for (size_t i = 0; i < kChunk; ++i) to[i] = value(i);
+      } else {
+        for (size_t i = 0; i < dim - start; ++i) to[i] = value(i);
+      }
+    }
+  }
+}
+FRESHET_AVX2 void uniform_avx2(const uint64_t* streams, const uint32_t* positions, size_t n, size_t dim,
+                               float step, float* out) {
+  uniform(streams, positions, n, dim, step, out);
+}
+FRESHET_AVX512 void uniform_avx512(const uint64_t* streams, const uint32_t* positions, size_t n, size_t dim,
+                                   float step, float* out) {
+  uniform(streams, positions, n, dim, step, out);
 }
 
 double open_unit(uint32_t bits) { return (static_cast<double>(bits) + 0.5) * 0x1p-32; }
@@ -94,6 +111,20 @@ Initializer::Initializer(InitializerKind kind, float scale, uint64_t seed, size_
       avx2_(!portable && has_avx2()),
       avx512_(!portable && has_avx512()) {}
 
+void Initializer::fill(const int64_t* ids, std::span<const uint32_t> positions, float* out) const {
+  if (kind_ != InitializerKind::kUniform) {
+    for (const uint32_t p : positions) fill(ids[p], out + p * dim_);
+    return;
+  }
+  const auto fill_some = avx512_ ? uniform_avx512 : avx2_ ? uniform_avx2 : uniform;
+  uint64_t streams[kMany];
+  for (; !positions.empty(); positions = positions.subspan(std::min(kMany, positions.size()))) {
+    const size_t n = std::min(kMany, positions.size());
+    for (size_t r = 0; r < n; ++r) streams[r] = mix(static_cast<uint64_t>(ids[positions[r]]), seed_);
+    fill_some(streams, positions.data(), n, dim_, scale_ * 0x1p-31f, out);
+  }
+}
+
 void Initializer::fill(int64_t id, float* out) const {
   const uint64_t stream = mix(static_cast<uint64_t>(id), seed_);
   const double scale = scale_;
@@ -105,7 +136,7 @@ void Initializer::fill(int64_t id, float* out) const {
       std::fill_n(out, dim_, scale_);
       return;
     case InitializerKind::kUniform:
-      (avx512_ ? uniform_avx512 : avx2_ ? uniform_avx2 : uniform)(stream, dim_, scale_ * 0x1p-31f, out);
+      fill(&id, std::array{uint32_t{0}}, out);
       return;
     case InitializerKind::kNormal:
       fill_with(stream, dim_, out, [scale](uint32_t bits) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace freshet {
 
@@ -16,6 +17,9 @@ class Initializer {
 
   // Writes `dim` floats.
   void fill(int64_t id, float* out) const;
+  // Writes the row of `ids[p]` to `out` + p * dim for each p of `positions`. Several at once cost half as
+  // much.
+  void fill(const int64_t* ids, std::span<const uint32_t> positions, float* out) const;
 
  private:
   InitializerKind kind_;

@@ -15,10 +15,21 @@
 
 namespace freshet {
 
+inline constexpr uint32_t kMostVisited = 32;  // ids at once
+
+// Makes a visitor of one that takes one id at a time: `visit(segment, probe, row)`.
+template <class Visit>
+auto one_by_one(Visit visit) {
+  return [visit](Segment & segment, std::span<const Probe> probes, const uint32_t* rows) mutable
+      __attribute__((always_inline)) {
+    for (size_t i = 0; i < probes.size(); ++i) visit(segment, probes[i], rows[i]);
+  };
+}
+
 // Cuts a batch into blocks of ids of one segment and works on four blocks at once, each in a stage of its
 // own, so that the memory of one is on its way while others are worked on: (1) take the lock, prefetch the
 // first buckets; (2) search them, prefetch rows, or the second buckets, which only now turn out to be needed;
-// (3) search those, prefetch rows; (4) `visit(segment, probe, row)`, row kNoRow when absent.
+// (3) search those, prefetch rows; (4) `visit(segment, probes, rows)`, rows kNoRow when absent.
 //
 // A visit under the exclusive lock may insert. Ids of later blocks may then have moved or come into being, so
 // a visitor that gets kNoRow must look again before it believes it; the pipeline itself guards against
@@ -51,7 +62,7 @@ class Pipeline {
 
  private:
   static constexpr size_t kStages = 4;
-  static constexpr uint32_t kBlock = 32;
+  static constexpr uint32_t kBlock = kMostVisited;
 
   struct Block {
     Segment* segment;
@@ -140,7 +151,7 @@ class Pipeline {
   }
 
   void finish(Block& block) {
-    for (uint32_t i = 0; i < block.size; ++i) visit_(*block.segment, block.probes[i], block.rows[i]);
+    visit_(*block.segment, std::span(block.probes, block.size), block.rows);
     if (block.ends_segment) locks_.release(segment_of(block.probes[0].hash));
   }
 

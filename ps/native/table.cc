@@ -1,6 +1,7 @@
 #include "table.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <mutex>
@@ -86,8 +87,13 @@ Table::Table(const TableConfig& config)
 }
 
 template <Access kAccess, class Prefetch, class Visit>
-void Table::walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const {
+void Table::walk_blocks(std::span<const Probe> probes, Prefetch prefetch, Visit visit) const {
   Walk<kAccess, Prefetch, Visit>(segments_, prefetch, visit).run(probes, config_.threads);
+}
+
+template <Access kAccess, class Prefetch, class Visit>
+void Table::walk(std::span<const Probe> probes, Prefetch prefetch, Visit visit) const {
+  walk_blocks<kAccess>(probes, prefetch, one_by_one(visit));
 }
 
 void Table::lookup(const int64_t* ids, size_t n, float* out) const {
@@ -110,16 +116,22 @@ void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, floa
   const size_t dim = config_.dim;
   const std::vector<Probe> probes = by_segment(hashes, {});
   const auto read_all = [&](size_t read_bytes, auto read) {
-    walk<Access::kShared>(probes, prefetch_lookup(read_bytes, dim, out),
-                          [&](Segment& segment, const Probe& probe, uint32_t row) {
-                            float* to = out + probe.position * dim;
-                            if (found) found[probe.position] = row != kNoRow;
-                            if (row == kNoRow) {
-                              initializer_.fill(ids[probe.position], to);
-                            } else {
-                              read(segment.rows.at(row), to);
-                            }
-                          });
+    const auto visit = [&](Segment & segment, std::span<const Probe> block, const uint32_t* rows)
+        __attribute__((always_inline)) {
+      std::array<uint32_t, kMostVisited> absent;
+      uint32_t absents = 0;
+      for (size_t i = 0; i < block.size(); ++i) {
+        const uint32_t position = block[i].position;
+        if (found) found[position] = rows[i] != kNoRow;
+        if (rows[i] == kNoRow) {
+          absent[absents++] = position;
+        } else {
+          read(segment.rows.at(rows[i]), out + position * dim);
+        }
+      }
+      if (absents) initializer_.fill(ids, std::span(absent).first(absents), out);
+    };
+    walk_blocks<Access::kShared>(probes, prefetch_lookup(read_bytes, dim, out), visit);
   };
   if (codec_.is_float32()) {
     read_all(dim * sizeof(float), [dim](const std::byte* row, float* to) { copy_floats(to, row, dim); });

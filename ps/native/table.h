@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "arena.h"
@@ -133,8 +134,11 @@ class Table final : public BoundedRows {
   size_t sum_over_segments(Get get) const;
   // `found` may be null.
   void lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out, bool* found) const;
+  // `visit` as Pipeline has it, or for one id at a time.
   template <Access kAccess, class Prefetch, class Visit>
-  void walk(const std::vector<Probe>& probes, Prefetch prefetch, Visit visit) const;
+  void walk_blocks(std::span<const Probe> probes, Prefetch prefetch, Visit visit) const;
+  template <Access kAccess, class Prefetch, class Visit>
+  void walk(std::span<const Probe> probes, Prefetch prefetch, Visit visit) const;
 
   TableConfig config_;
   Initializer initializer_;
