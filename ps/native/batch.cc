@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <numeric>
 
 #include "finite.h"
 #include "hash.h"
@@ -10,17 +11,28 @@
 namespace freshet {
 namespace {
 
-template <class Kept>
-std::vector<Probe> counting_sort(const std::vector<uint64_t>& hashes, Kept kept) {
-  std::array<uint32_t, kSegments + 1> start{};
-  for (size_t i = 0; i < hashes.size(); ++i) start[segment_of(hashes[i]) + 1] += kept(i);
-  for (size_t s = 1; s <= kSegments; ++s) start[s] += start[s - 1];
-  std::vector<Probe> probes(start[kSegments]);
-  for (size_t i = 0; i < hashes.size(); ++i) {
-    if (kept(i)) probes[start[segment_of(hashes[i])]++] = {hashes[i], static_cast<uint32_t>(i)};
+// Of `probes` in the order of segments: the indices of those seen in the segment under way, open-addressed by
+// hash. Nothing is cleared for the next segment: what was seen of earlier ones has lower indices.
+class SeenInSegment {
+ public:
+  SeenInSegment(const Probe* probes, size_t longest_run)
+      : probes_(probes), mask_(std::bit_ceil(4 * longest_run + 1) - 1), ends_(mask_ + 1) {}
+
+  void begin_segment(uint32_t index) { begin_ = index; }
+  // The index of the probe with this hash, or, if there is none, `index`, where it will be.
+  uint32_t find_or_add(uint64_t hash, uint32_t index) {
+    size_t slot = hash & mask_;
+    while (ends_[slot] > begin_ && probes_[ends_[slot] - 1].hash != hash) slot = (slot + 1) & mask_;
+    if (ends_[slot] <= begin_) ends_[slot] = index + 1;
+    return ends_[slot] - 1;
   }
-  return probes;
-}
+
+ private:
+  const Probe* probes_;
+  size_t mask_;
+  std::vector<uint32_t> ends_;  // index + 1
+  uint32_t begin_ = 0;
+};
 
 }  // namespace
 
@@ -30,9 +42,31 @@ std::vector<uint64_t> hash_all(const int64_t* ids, size_t n, uint64_t seed) {
   return hashes;
 }
 
-std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::vector<bool>& skip) {
-  if (skip.empty()) return counting_sort(hashes, [](size_t) { return true; });
-  return counting_sort(hashes, [&skip](size_t i) { return !skip[i]; });
+Probes::Probes(const int64_t* ids, size_t n, uint64_t seed)
+    : size_(n), probes_(std::make_unique_for_overwrite<Probe[]>(n)) {
+  const auto hashes = std::make_unique_for_overwrite<uint64_t[]>(n);
+  Counts counts{};
+  for (size_t i = 0; i < n; ++i) {
+    hashes[i] = mix(static_cast<uint64_t>(ids[i]), seed);
+    ++counts[segment_of(hashes[i])];
+  }
+  sort(hashes.get(), counts);
+}
+
+Probes::Probes(std::span<const uint64_t> hashes)
+    : size_(hashes.size()), probes_(std::make_unique_for_overwrite<Probe[]>(hashes.size())) {
+  Counts counts{};
+  for (const uint64_t hash : hashes) ++counts[segment_of(hash)];
+  sort(hashes.data(), counts);
+}
+
+void Probes::sort(const uint64_t* hashes, const Counts& counts) {
+  longest_run_ = std::ranges::max(counts);
+  Counts next{};
+  std::exclusive_scan(counts.begin(), counts.end(), next.begin(), 0u);
+  for (size_t i = 0; i < size_; ++i) {
+    probes_[next[segment_of(hashes[i])]++] = {hashes[i], static_cast<uint32_t>(i), kCallers};
+  }
 }
 
 FirstPositions::FirstPositions(const std::vector<uint64_t>& hashes)
@@ -52,34 +86,37 @@ UniqueIds::UniqueIds(const int64_t* of, const std::vector<uint64_t>& hashes_of) 
   }
 }
 
-SummedGradients::SummedGradients(const std::vector<uint64_t>& hashes, const float* gradients, size_t dim)
-    : gradients_(gradients), size_(hashes.size()), dim_(dim) {
-  FirstPositions firsts(hashes);
-  for (uint32_t i = 0; i < size_; ++i) {
-    const uint32_t first = firsts.of(i);
-    if (first != i) add(first, i);
+SummedGradients::SummedGradients(Probes& probes, const float* gradients, size_t dim)
+    : gradients_(gradients), dim_(dim) {
+  const std::span<Probe> all = probes.all();
+  SeenInSegment seen(all.data(), probes.longest_run());
+  uint32_t kept = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Probe probe = all[i];
+    if (i == 0 || segment_of(all[kept - 1].hash) != segment_of(probe.hash)) seen.begin_segment(kept);
+    const uint32_t first = seen.find_or_add(probe.hash, kept);
+    if (first == kept) {
+      all[kept++] = probe;
+    } else {
+      add(all[first], probe.position);
+    }
   }
+  probes.keep_first(kept);
 }
 
 bool SummedGradients::sums_are_sane() const { return all_sane(sums_.data(), sums_.size()); }
 
-float* SummedGradients::own(size_t first) {
-  if (sum_of_.empty()) sum_of_.resize(size_, kNone);
-  if (sum_of_[first] == kNone) {
-    sum_of_[first] = static_cast<uint32_t>(sums_.size() / dim_);
-    sums_.insert(sums_.end(), gradients_ + first * dim_, gradients_ + (first + 1) * dim_);
+float* SummedGradients::own(Probe& probe) {
+  if (probe.sum == Probes::kCallers) {
+    const float* const of_caller = of(probe);
+    probe.sum = static_cast<uint32_t>(sums_.size() / dim_);
+    sums_.insert(sums_.end(), of_caller, of_caller + dim_);
   }
-  return sums_.data() + size_t{sum_of_[first]} * dim_;
+  return sums_.data() + size_t{probe.sum} * dim_;
 }
 
-void SummedGradients::leave_out(size_t position) {
-  if (skipped_.empty()) skipped_.resize(size_);
-  skipped_[position] = true;
-}
-
-void SummedGradients::add(size_t first, size_t repeat) {
-  leave_out(repeat);
-  float* sum = own(first);
+void SummedGradients::add(Probe& first, size_t repeat) {
+  float* const sum = own(first);
   for (size_t d = 0; d < dim_; ++d) sum[d] += gradients_[repeat * dim_ + d];
 }
 

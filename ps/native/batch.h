@@ -1,8 +1,13 @@
 // What a batch call prepares before it takes a lock: hashes, order by segment, sums of repeated gradients.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
 #include <vector>
 
 namespace freshet {
@@ -14,18 +19,42 @@ inline size_t segment_of(uint64_t hash) { return hash >> (64 - kSegmentBits); }
 
 // One id of a batch: its hash and where it stands in the caller's arrays.
 struct Probe {
-  Probe() {}  // leaves it undefined: a batch writes each of its probes anyway
-  Probe(uint64_t hash, uint32_t position) : hash(hash), position(position) {}
-
   uint64_t hash;
   uint32_t position;
+  uint32_t sum;  // which of SummedGradients is its gradient; kCallers: the caller's own
 };
 
 std::vector<uint64_t> hash_all(const int64_t* ids, size_t n, uint64_t seed);
 
-// Ordered by segment; ids of one segment keep the caller's order. Leaves out the positions marked in `skip`
-// (may be empty: none).
-std::vector<Probe> by_segment(const std::vector<uint64_t>& hashes, const std::vector<bool>& skip);
+// The ids of a batch ordered by segment; those of one segment keep the caller's order.
+class Probes {
+ public:
+  static constexpr uint32_t kCallers = 0xffffffff;
+
+  Probes(const int64_t* ids, size_t n, uint64_t seed);
+  explicit Probes(std::span<const uint64_t> hashes);
+
+  operator std::span<const Probe>() const { return {probes_.get(), size_}; }
+  std::span<Probe> all() { return {probes_.get(), size_}; }
+  // Leaves the others out.
+  template <class Keep>
+  void keep_if(Keep keep) {
+    size_ = static_cast<size_t>(std::remove_if(probes_.get(), probes_.get() + size_, std::not_fn(keep)) -
+                                probes_.get());
+  }
+  void keep_first(size_t n) { size_ = n; }
+  // At least as many as there are of one segment.
+  size_t longest_run() const { return longest_run_; }
+
+ private:
+  using Counts = std::array<uint32_t, kSegments>;
+
+  void sort(const uint64_t* hashes, const Counts& counts);
+
+  size_t size_;
+  size_t longest_run_ = 0;
+  std::unique_ptr<Probe[]> probes_;
+};
 
 // Finds repeats in a batch: an open-addressed set of positions.
 class FirstPositions {
@@ -59,36 +88,27 @@ struct UniqueIds {
   std::vector<int32_t> inverse;  // where each id of the batch is among them
 };
 
-// Gradients with those of repeated ids added up, in the caller's order, at the id's first position.
+// Gradients with those of repeated ids added up, in the caller's order.
 class SummedGradients {
  public:
-  SummedGradients(const std::vector<uint64_t>& hashes, const float* gradients, size_t dim);
+  // Leaves in `probes` each id once, where it is first.
+  SummedGradients(Probes& probes, const float* gradients, size_t dim);
 
-  size_t size() const { return size_; }
-
-  // The gradient of the id whose first position this is.
-  const float* at(size_t position) const {
-    if (sum_of_.empty() || sum_of_[position] == kNone) return gradients_ + position * dim_;
-    return sums_.data() + size_t{sum_of_[position]} * dim_;
+  // The gradient of one of them.
+  const float* of(const Probe& probe) const {
+    return probe.sum == Probes::kCallers ? gradients_ + probe.position * dim_
+                                         : sums_.data() + size_t{probe.sum} * dim_;
   }
   // The same, to be changed.
-  float* own(size_t first);
-  // Positions without a gradient of their own: they repeat an earlier one, or were left out. Empty: none.
-  const std::vector<bool>& skipped() const { return skipped_; }
-  void leave_out(size_t position);
-  // Whether no sum is NaN, infinite or beyond kMaxGradient.
+  float* own(Probe& probe);
+  // Whether no sum of several is NaN, infinite or beyond kMaxGradient.
   bool sums_are_sane() const;
 
  private:
-  static constexpr uint32_t kNone = 0xffffffff;
-
-  void add(size_t first, size_t repeat);
+  void add(Probe& first, size_t repeat);
 
   const float* gradients_;
-  size_t size_;
   size_t dim_;
-  std::vector<bool> skipped_;
-  std::vector<uint32_t> sum_of_;
   std::vector<float> sums_;
 };
 

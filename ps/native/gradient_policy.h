@@ -16,15 +16,16 @@ class GradientPolicy {
  public:
   GradientPolicy(BadGradients bad, size_t dim) : bad_(bad), dim_(dim) {}
 
-  // `gradients` are those that were added up in `sums`. Throws std::invalid_argument when it refuses.
-  void apply(const float* gradients, SummedGradients& sums);
+  // `gradients` are the `n` that were added up in `sums` for `probes`. Throws std::invalid_argument when it
+  // refuses.
+  void apply(const float* gradients, size_t n, SummedGradients& sums, Probes& probes);
 
   // Rows so far, one for each batch that had a bad gradient for them.
   uint64_t skipped_rows() const { return skipped_rows_.load(std::memory_order_relaxed); }
   uint64_t clipped_rows() const { return clipped_rows_.load(std::memory_order_relaxed); }
 
  private:
-  void treat(SummedGradients& sums, size_t position);
+  void clip(float* sum);
 
   BadGradients bad_;
   size_t dim_;

@@ -97,24 +97,23 @@ void Table::walk(std::span<const Probe> probes, Prefetch prefetch, Visit visit) 
 }
 
 void Table::lookup(const int64_t* ids, size_t n, float* out) const {
-  lookup(ids, hash_all(ids, n, config_.placement_seed), out, nullptr);
+  lookup(ids, Probes(ids, n, config_.placement_seed), out, nullptr);
 }
 
 void Table::find(const int64_t* ids, size_t n, float* out, bool* found) const {
-  lookup(ids, hash_all(ids, n, config_.placement_seed), out, found);
+  lookup(ids, Probes(ids, n, config_.placement_seed), out, found);
 }
 
 UniqueRows Table::lookup_unique(const int64_t* ids, size_t n) const {
   UniqueRows found{UniqueIds(ids, hash_all(ids, n, config_.placement_seed)), nullptr};
   const UniqueIds& unique = found.unique;
   found.rows = std::make_unique_for_overwrite<float[]>(unique.ids.size() * config_.dim);
-  lookup(unique.ids.data(), unique.hashes, found.rows.get(), nullptr);
+  lookup(unique.ids.data(), Probes(unique.hashes), found.rows.get(), nullptr);
   return found;
 }
 
-void Table::lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out, bool* found) const {
+void Table::lookup(const int64_t* ids, std::span<const Probe> probes, float* out, bool* found) const {
   const size_t dim = config_.dim;
-  const std::vector<Probe> probes = by_segment(hashes, {});
   const auto read_all = [&](size_t read_bytes, auto read) {
     const auto visit = [&](Segment & segment, std::span<const Probe> block, const uint32_t* rows)
         __attribute__((always_inline)) {
@@ -144,26 +143,31 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
                             float learning_rate) {
   if (!tracks_touched()) throw std::invalid_argument("this table has no optimizer: it takes no gradients");
   const auto turn = this->turn();
-  const std::vector<uint64_t> hashes = hash_all(ids, n, config_.placement_seed);
-  SummedGradients sums(hashes, gradients, config_.dim);
-  gradient_policy_.apply(gradients, sums);
-  std::vector<bool> skip = sums.skipped();
+  Probes probes(ids, n, config_.placement_seed);
+  SummedGradients sums(probes, gradients, config_.dim);
+  gradient_policy_.apply(gradients, n, sums, probes);
   bounded([&] {
-    if (bounds_) bounds_->begin_batch(*this, ids, n, ts_ms, skip);
-    walk<Access::kExclusive>(by_segment(hashes, skip),
-                             prefetch_change(codec_.row_bytes(), gradients, config_.dim),
+    if (bounds_) leave_out_unadmitted(probes, ids, n, ts_ms);
+    walk<Access::kExclusive>(probes, prefetch_change(codec_.row_bytes(), gradients, config_.dim),
                              [&, optimizer = OptimizerBatch(optimizer_, learning_rate)](
                                  Segment& segment, const Probe& probe, uint32_t row) mutable {
                                const int64_t id = ids[probe.position];
                                if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
                                segment.before_change(id, probe.hash, row);
-                               optimizer.step(segment.rows.values(row), sums.at(probe.position));
+                               optimizer.step(segment.rows.values(row), sums.of(probe));
                                RowMeta& meta = segment.rows.meta(row);
                                meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
                                meta.set_count(meta.count() + 1);
                              });
     if (bounds_) bounds_->end_batch(*this);
   });
+}
+
+void Table::leave_out_unadmitted(Probes& probes, const int64_t* ids, size_t n, int64_t ts_ms) {
+  std::vector<bool> skip(n, true);
+  for (const Probe& probe : probes.all()) skip[probe.position] = false;
+  bounds_->begin_batch(*this, ids, n, ts_ms, skip);
+  probes.keep_if([&skip](const Probe& probe) { return !skip[probe.position]; });
 }
 
 template <class Change>
@@ -193,7 +197,7 @@ void Table::put_back(const int64_t* ids, size_t n, const float* rows, const int6
 
 void Table::set_rows(const int64_t* ids, size_t n, const float* rows, size_t width,
                      const int64_t* last_update_ms, const uint32_t* counts, bool touch) {
-  walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}),
+  walk<Access::kExclusive>(Probes(ids, n, config_.placement_seed),
                            prefetch_change(codec_.row_bytes(), rows, width),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const int64_t id = ids[probe.position];
@@ -231,7 +235,7 @@ size_t Table::take_out(const int64_t* ids, size_t n) { return remove_rows(ids, n
 
 size_t Table::remove_rows(const int64_t* ids, size_t n, bool touch) {
   std::atomic<size_t> removed = 0;
-  walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchLink,
+  walk<Access::kExclusive>(Probes(ids, n, config_.placement_seed), kPrefetchLink,
                            [&](Segment& segment, const Probe& probe, uint32_t) {
                              removed += segment.remove(ids[probe.position], probe.hash, touch);
                            });
@@ -239,7 +243,7 @@ size_t Table::remove_rows(const int64_t* ids, size_t n, bool touch) {
 }
 
 void Table::stamps(const int64_t* ids, size_t n, Stamp* out) const {
-  walk<Access::kShared>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchMeta,
+  walk<Access::kShared>(Probes(ids, n, config_.placement_seed), kPrefetchMeta,
                         [out](Segment& segment, const Probe& probe, uint32_t row) {
                           Stamp& stamp = out[probe.position] = {};
                           if (row == kNoRow) return;
@@ -249,7 +253,7 @@ void Table::stamps(const int64_t* ids, size_t n, Stamp* out) const {
 }
 
 void Table::restamp(const int64_t* ids, size_t n, int64_t ts_ms) {
-  walk<Access::kExclusive>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchMeta,
+  walk<Access::kExclusive>(Probes(ids, n, config_.placement_seed), kPrefetchMeta,
                            [ts_ms](Segment& segment, const Probe& probe, uint32_t row) {
                              if (row == kNoRow) return;
                              segment.cut.preserve(probe.hash, row, segment.rows);
@@ -259,12 +263,12 @@ void Table::restamp(const int64_t* ids, size_t n, int64_t ts_ms) {
 
 void Table::contains(const int64_t* ids, size_t n, bool* out) const {
   walk<Access::kShared>(
-      by_segment(hash_all(ids, n, config_.placement_seed), {}), kNoPrefetch,
+      Probes(ids, n, config_.placement_seed), kNoPrefetch,
       [out](Segment&, const Probe& probe, uint32_t row) { out[probe.position] = row != kNoRow; });
 }
 
 void Table::count(const int64_t* ids, size_t n, uint32_t* out) const {
-  walk<Access::kShared>(by_segment(hash_all(ids, n, config_.placement_seed), {}), kPrefetchMeta,
+  walk<Access::kShared>(Probes(ids, n, config_.placement_seed), kPrefetchMeta,
                         [out](Segment& segment, const Probe& probe, uint32_t row) {
                           out[probe.position] = row == kNoRow ? 0 : segment.rows.meta(row).count();
                         });

@@ -123,6 +123,8 @@ class Table final : public BoundedRows {
   // `change`, after which the bounds know how many rows there are, also when it throws.
   template <class Change>
   void bounded(Change change);
+  // Asks the bounds which ids of a batch of gradients get no row.
+  void leave_out_unadmitted(Probes& probes, const int64_t* ids, size_t n, int64_t ts_ms);
   void set_rows(const int64_t* ids, size_t n, const float* rows, size_t width, const int64_t* last_update_ms,
                 const uint32_t* counts, bool touch);
   size_t remove_rows(const int64_t* ids, size_t n, bool touch);
@@ -133,7 +135,7 @@ class Table final : public BoundedRows {
   template <class Get>
   size_t sum_over_segments(Get get) const;
   // `found` may be null.
-  void lookup(const int64_t* ids, const std::vector<uint64_t>& hashes, float* out, bool* found) const;
+  void lookup(const int64_t* ids, std::span<const Probe> probes, float* out, bool* found) const;
   // `visit` as Pipeline has it, or for one id at a time.
   template <Access kAccess, class Prefetch, class Visit>
   void walk_blocks(std::span<const Probe> probes, Prefetch prefetch, Visit visit) const;
