@@ -170,7 +170,15 @@ void check_that_failures_leak_nothing() {
     }
     FRESHET_CHECK(!failed || table.memory_bytes() == memory_bytes);
   }
-  FRESHET_CHECK(request > 5 && table.size() == 5);
+  size_t without_growth = 0;
+  for (bool failed = true; failed; ++without_growth) {
+    try {
+      FailingMemory memory(without_growth, FailingMemory::Mode::kOnce, &failed);
+      table.apply_gradients(&fifth, 1, gradient.data(), 0, kLearningRate);
+    } catch (const std::bad_alloc&) {
+    }
+  }
+  FRESHET_CHECK(request > without_growth + 1 && table.size() == 5);
 }
 
 // However a batch, a removal or a pass fails, the table has as many rows afterwards as it may, and no more.
