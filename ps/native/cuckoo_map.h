@@ -40,7 +40,8 @@ struct alignas(64) Bucket {
   unsigned match_of(uint64_t hash) const { return slots_equal_to(hash) & occupied; }
   unsigned slots_equal_to(uint64_t hash) const {
 #if defined(__SSE2__)
-    // Lower and upper halves of all four side by side, as there is no comparison of 64 bits.
+    // Lower and upper halves of four side by side, as there is no comparison of 64 bits; the fifth by itself.
+    static_assert(kSlots == 5);
     const auto compare_two = [this, hash](unsigned slot) {
       const __m128i two = _mm_load_si128(reinterpret_cast<const __m128i*>(&hashes[slot]));
       return _mm_castsi128_ps(_mm_cmpeq_epi32(two, _mm_set1_epi64x(static_cast<long long>(hash))));
@@ -48,7 +49,8 @@ struct alignas(64) Bucket {
     const __m128 first = compare_two(0), last = compare_two(2);
     const __m128 lower = _mm_shuffle_ps(first, last, _MM_SHUFFLE(2, 0, 2, 0));
     const __m128 upper = _mm_shuffle_ps(first, last, _MM_SHUFFLE(3, 1, 3, 1));
-    return static_cast<unsigned>(_mm_movemask_ps(_mm_and_ps(lower, upper)));
+    const auto four = static_cast<unsigned>(_mm_movemask_ps(_mm_and_ps(lower, upper)));
+    return four | static_cast<unsigned>(hashes[4] == hash) << 4;
 #else
     unsigned equal = 0;
     for (unsigned s = 0; s < kSlots; ++s) equal |= static_cast<unsigned>(hashes[s] == hash) << s;
