@@ -34,8 +34,9 @@ struct Segment {
     return map.small_page_bytes() + rows.small_page_bytes() + touched.small_page_bytes() + cut.bytes();
   }
 
-  mutable std::shared_mutex mutex;
-  GrowingMap map;
+  // Whoever takes the lock writes to its line: what readers need is on others.
+  alignas(64) mutable std::shared_mutex mutex;
+  alignas(64) GrowingMap map;
   RowStore rows;
   TouchedSets touched;
   PendingCut cut;
