@@ -153,6 +153,8 @@ class ExampleSource:
         return position
 
     def _check_archive(self, partition: int, end: int) -> None:
+        # Looking at the archive may have taken minutes, while both went on: the topic is asked after it.
+        _, self._ends[partition] = self._watermarks(partition)
         if end > self._ends[partition]:
             raise ValueError(
                 f"trainer.archive has {self._topic}, partition {partition}, up to {end}, but the topic ends "

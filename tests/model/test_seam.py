@@ -150,3 +150,12 @@ def test_an_archive_of_another_topic_is_refused(followed):
     with pytest.raises(ValueError, match="up to 100, but the topic ends at 10: it is the archive of another"):
         followed.next()
     file.unlink()
+
+
+def test_an_archive_that_went_on_while_it_was_looked_at_is_not_taken_for_anothers(followed, monkeypatch):
+    watermarks, old = followed.source._watermarks, [(0, ARCHIVED - 1)]
+    monkeypatch.setattr(
+        followed.source, "_watermarks", lambda partition: old.pop() if old else watermarks(partition)
+    )
+    followed.begin(1)
+    assert_each_comes_once_from(1, followed.everything())
