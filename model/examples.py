@@ -165,7 +165,7 @@ class ExampleSource:
         """Read these partitions from the topic, from their positions on, beside those that are already."""
         for partition, position in positions.items():
             oldest = self._oldest(partition)
-            if 0 < position < oldest:
+            if position < oldest:
                 _log.warning(
                     "%s, partition %d: the broker no longer has %d to %d, which a shard has not learnt",
                     *(self._topic, partition, position, oldest),

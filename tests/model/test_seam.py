@@ -126,6 +126,7 @@ def test_what_the_topic_loses_before_it_is_read_comes_from_the_archive(followed,
 def test_an_archive_that_ends_too_early_is_told(followed, monkeypatch, tmp_path, caplog):
     first = followed.source._oldest(0)
     archive = followed.source._history._archive
+    archive.refresh()
     early = [group for group in archive.row_groups if group.extents[0].last_offset < first - 1]
     monkeypatch.setattr(archive, "row_groups", early)
     monkeypatch.setattr(archive, "refresh", lambda: False)
@@ -159,3 +160,16 @@ def test_an_archive_that_went_on_while_it_was_looked_at_is_not_taken_for_another
     )
     followed.begin(1)
     assert_each_comes_once_from(1, followed.everything())
+
+
+def test_a_beginning_that_neither_has_is_told(followed, monkeypatch, caplog):
+    first = followed.source._oldest(0)
+    archive = followed.source._history._archive
+    archive.refresh()
+    others = [group._replace(extents={9: group.extents[0]}) for group in archive.row_groups]
+    monkeypatch.setattr(archive, "row_groups", others)
+    monkeypatch.setattr(archive, "refresh", lambda: False)
+    followed.begin()
+    batches = followed.everything()
+    assert [m.offset for batch in batches for m in batch.messages] == [*range(first, END)]
+    assert f"the broker no longer has 0 to {first}, which a shard has not learnt" in caplog.text
