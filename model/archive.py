@@ -80,9 +80,13 @@ class Archive:
                 yield info.path
 
     def _row_groups_of(self, path: str) -> list[RowGroup]:
-        with self._files.open_input_file(path) as file:
-            parquet = pq.ParquetFile(file, pre_buffer=True)
-            tables = [self._read(parquet, index, _PLACES) for index in range(parquet.num_row_groups)]
+        try:
+            with self._files.open_input_file(path) as file:
+                parquet = pq.ParquetFile(file, pre_buffer=True)
+                tables = [self._read(parquet, index, _PLACES) for index in range(parquet.num_row_groups)]
+        except pa.ArrowInvalid as error:
+            message = f"{path} at {self.url} is no file of an archive: {str(error).strip()}"
+            raise ValueError(message) from error
         return [
             RowGroup(path, index, pc.min(table["joined_ts"]).as_py() or 0, dict(_extents(table)))
             for index, table in enumerate(tables)

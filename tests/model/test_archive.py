@@ -3,6 +3,8 @@
 from collections import defaultdict
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,6 +109,17 @@ def test_an_example_that_is_there_twice_is_refused(tmp_path):
     write(tmp_path, [row._replace(sequence=row.sequence - 2) for row in rows if row.offset], name=copy.stem)
     with pytest.raises(ValueError, match="several archives, or copies of files"):
         read(tmp_path, p0=0)
+
+
+@pytest.mark.parametrize("content", ["something else", "a table of something else"])
+def test_a_file_that_is_no_archives_is_named(tmp_path, content):
+    file = write(tmp_path, [row for rows in rows_of([message(0)]) for row in rows])
+    if content == "something else":
+        file.write_bytes(b"something else")
+    else:
+        pq.write_table(pa.table({"item_id": ["7"]}), file)
+    with pytest.raises(ValueError, match=r"compacted-1.parquet at .* is no file of an archive"):
+        Archive(str(tmp_path), TOPIC).refresh()
 
 
 class Topic:
