@@ -4,6 +4,7 @@ import json
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,7 @@ def tell_jobs(job: "Job", *, is_json: bool) -> bool:
 def _archive(job: "Job") -> dict[str, Any] | None:
     """How the archive is doing, None values when it does not run; None when there is to be none."""
     from jobs.archive import archive_job
-    from jobs.stack.rest import FlinkRest, is_running
+    from jobs.stack.rest import FlinkRest, FlinkUnreachableError, is_running
     from jobs.submit import live_job
 
     if job.joiner.archive is None:
@@ -138,7 +139,10 @@ def _archive(job: "Job") -> dict[str, Any] | None:
     archive = archive_job(job)
     if (live := live_job(archive)) is None:
         return {"job": archive.name, "job_id": None, "state": None, "is_running": False}
-    latest = FlinkRest(str(job.joiner.flink_address)).get(f"/jobs/{live['jid']}/checkpoints")["latest"]
+    latest: dict[str, Any] = {}
+    # Of a job that it is still initializing Flink knows no checkpoints, and answers 404.
+    with suppress(FlinkUnreachableError):
+        latest = FlinkRest(str(job.joiner.flink_address)).get(f"/jobs/{live['jid']}/checkpoints")["latest"]
     at_ms = (latest.get("completed") or {}).get("latest_ack_timestamp")
     return {
         "job": archive.name,

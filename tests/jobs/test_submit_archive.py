@@ -147,6 +147,19 @@ def test_status_tells_of_the_archive_too(cluster: Cluster, monkeypatch: pytest.M
     assert told["archive"]["job_id"] == archive
 
 
+def test_status_tells_of_an_archive_that_flink_still_initializes(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cli.report.BETWEEN_LOOKS_S", 0.0)
+    cluster.add("RUNNING")
+    archive = cluster.add("INITIALIZING", running=0, name=NAME)
+    del cluster.checkpoints[archive]
+    status, output = on(cluster, "status")
+    assert status == 1
+    assert output.startswith(f"✗ the archive ({NAME}) is initializing\n")
+    assert output.splitlines()[-1] == f"archive     initializing · no checkpoint yet (job {archive})"
+
+
 def test_places_of_archives_hold_wherever_a_run_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
