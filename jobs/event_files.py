@@ -1,6 +1,7 @@
 """Files of raw events as a backfill reads them, for those who check it afterwards."""
 
 import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,6 +14,8 @@ from pyarrow import fs
 
 _BATCH_ROWS = 10_000
 _COLUMNS = ("value", "timestamp", "partition", "offset")
+_COMPRESSIONS = {".gz": "gzip", ".gzip": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+"""By how names end, as Flink goes by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,7 @@ class FileEvent:
 
 def read_files(url: str, form: Literal["json", "parquet"]) -> Iterator[FileEvent]:
     """Every event below `url`. Raises OSError."""
-    is_here = url.startswith("file://")
-    system, root = (fs.LocalFileSystem(), url[7:]) if is_here else fs.FileSystem.from_uri(url)
+    system, root = _file_system(url)
     info = system.get_file_info(root)
     found = (
         [info]
@@ -52,6 +54,15 @@ def read_files(url: str, form: Literal["json", "parquet"]) -> Iterator[FileEvent
     for file in found:
         if file.type == fs.FileType.File and not _is_hidden(file.path, root):
             yield from read(system, file.path, flink_name(url) + file.path.removeprefix(root.rstrip("/")))
+
+
+def _file_system(url: str) -> tuple[fs.FileSystem, str]:
+    if url.startswith("file://"):
+        return fs.LocalFileSystem(), url.removeprefix("file://")
+    try:
+        return fs.FileSystem.from_uri(url)  # type: ignore[no-any-return]
+    except pa.ArrowInvalid as error:
+        raise OSError(f"{url}: this machine does not know what Flink knows: {error}") from error
 
 
 def flink_name(url: str) -> str:
@@ -67,8 +78,11 @@ def _is_hidden(path: str, root: str) -> bool:
 
 
 def _lines(system: fs.FileSystem, path: str, name: str) -> Iterator[FileEvent]:
-    with system.open_input_stream(path, compression="detect") as stream:
-        for number, line in enumerate(io.BufferedReader(stream), 1):
+    suffix = PurePosixPath(path).suffix
+    with system.open_input_stream(path, compression=_COMPRESSIONS.get(suffix)) as stream:
+        # pyarrow does not know zlib's own format.
+        unpacked = io.BytesIO(zlib.decompress(stream.read())) if suffix == ".deflate" else stream
+        for number, line in enumerate(io.BufferedReader(unpacked), 1):
             if line.strip(b" \t\r\n"):
                 yield FileEvent(name, (0, number), None, line.removesuffix(b"\n"))
 

@@ -1,8 +1,10 @@
 """A backfill: refused before it teaches anything twice, followed to its end, added up from its files."""
 
+import bz2
 import gzip
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,14 @@ from pipelines.records import Example
 from tests.jobs.pretended_flink import Cluster
 
 START_MS = 1_764_000_000_000
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".deflate": zlib.compress,
+    ".lz4": bytes,
+}
+"""What Flink does not unpack it reads as it is."""
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +264,19 @@ def test_rows_are_read_as_flink_reads_them(tmp_path: Path, unit: str | None) -> 
     assert (first.file, first.place, first.logged_ms, first.event) == (None, (1, 7), START_MS, b"{}")
     assert (second.place, second.logged_ms, second.event) == ((0, 2), None, None)
     assert second.file == f"file:{tmp_path}/a.parquet"
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_lines_are_unpacked_as_flink_unpacks_them(tmp_path: Path, suffix: str) -> None:
+    lines = [b'{"ts": %d}' % number for number in range(3000)]
+    (tmp_path / f"a.jsonl{suffix}").write_bytes(PACKED[suffix](b"\n".join(lines)))
+    found = list(read_files(tmp_path.as_uri(), "json"))
+    assert [(each.place, each.event) for each in found] == [((0, n), line) for n, line in enumerate(lines, 1)]
+
+
+def test_a_file_system_that_only_flink_knows_is_an_error_of_its_files() -> None:
+    with pytest.raises(OSError, match="s3a://bucket/x: this machine does not know what Flink knows"):
+        next(read_files("s3a://bucket/x", "json"))
 
 
 def test_places_are_named_as_flink_names_them() -> None:
