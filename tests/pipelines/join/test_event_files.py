@@ -102,6 +102,14 @@ def test_files_are_unpacked_as_their_names_say(files, tmp_path, suffix):
     assert [row[4] for row in file["events"]] == [NOW_MS + number for number in range(3000)]
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".bz2"])
+def test_a_file_packed_in_parts_is_read_to_its_end(files, tmp_path, suffix):
+    parts = [event(NOW_MS + number) + b"\n" for number in range(3)]
+    (tmp_path / f"a.jsonl{suffix}").write_bytes(b"".join(PACKED[suffix](part) for part in parts))
+    (file,) = files()
+    assert [row[4] for row in file["events"]] == [NOW_MS + number for number in range(3)]
+
+
 def test_reading_goes_on_behind_what_was_read_with_the_same_numbers(files, tmp_path):
     lines = [event(NOW_MS + number) if number % 3 else b"" for number in range(5000)]
     write(tmp_path, "a.jsonl", *lines)

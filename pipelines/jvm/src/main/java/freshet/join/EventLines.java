@@ -3,6 +3,8 @@ package freshet.join;
 import java.io.BufferedInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import org.apache.commons.compress.compressors.bzip2.BZip2CompressorInputStream;
+import org.apache.flink.api.common.io.compression.Bzip2InputStreamFactory;
 import org.apache.flink.api.common.io.compression.InflaterInputStreamFactory;
 import org.apache.flink.connector.file.src.compression.StandardDeCompressors;
 import org.apache.flink.core.fs.FSDataInputStream;
@@ -28,13 +30,24 @@ final class EventLines implements EventFormat.Events {
     this.maxLineBytes = maxLineBytes;
     path = Utf8.bytes(file.toString());
     FSDataInputStream raw = file.getFileSystem().open(file);
-    InflaterInputStreamFactory<?> compression = StandardDeCompressors.getDecompressorForFileName(file.getName());
     try {
-      in = compression == null ? raw : compression.create(new BufferedInputStream(raw, BUFFER_BYTES));
+      in = unpacked(file.getName(), raw);
     } catch (IOException | RuntimeException error) {
       raw.close();
       throw error;
     }
+  }
+
+  private static InputStream unpacked(String name, InputStream raw) throws IOException {
+    InflaterInputStreamFactory<?> compression = StandardDeCompressors.getDecompressorForFileName(name);
+    if (compression == null) {
+      return raw;
+    }
+    InputStream packed = new BufferedInputStream(raw, BUFFER_BYTES);
+    // Flink's reads the first stream only; whoever packs in parallel writes many, one after the other.
+    return compression == Bzip2InputStreamFactory.getInstance()
+        ? new BZip2CompressorInputStream(packed, true)
+        : compression.create(packed);
   }
 
   @Override
