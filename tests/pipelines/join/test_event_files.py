@@ -240,3 +240,8 @@ def test_after_a_restart_readers_of_an_input_that_is_not_over_end_again():
     before = [True, 0, 2, 300], None
     assert times(*before, [True, 1, 2, 200], 500, [True, 0, 2, NO_TIME], 500) == [500, 290]
     assert times([True, 0, 1, 300], None, 500) == [290]
+
+
+def test_files_that_come_back_from_several_readers_are_read_in_their_order():
+    ids = ["000000006", "000000009", "000000005"]
+    assert harness().ask("splits", splits=ids)["read"] == sorted(ids)

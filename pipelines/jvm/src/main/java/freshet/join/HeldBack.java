@@ -1,6 +1,7 @@
 package freshet.join;
 
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import org.apache.flink.api.connector.source.Boundedness;
@@ -58,7 +59,7 @@ record HeldBack<SplitT extends SourceSplit, StateT>(Source<KeyedArrival, SplitT,
 
   // Whatever closing the other throws.
   @SuppressWarnings("try")
-  private record Reader<SplitT extends SourceSplit>(SourceReader<KeyedArrival, SplitT> reader)
+  record Reader<SplitT extends SourceSplit>(SourceReader<KeyedArrival, SplitT> reader)
       implements SourceReader<KeyedArrival, SplitT> {
 
     @Override
@@ -84,9 +85,10 @@ record HeldBack<SplitT extends SourceSplit, StateT>(Source<KeyedArrival, SplitT,
       return reader.isAvailable();
     }
 
+    /** After a restore with fewer readers several at once, by reader: a later file would make an earlier one's events late. */
     @Override
     public void addSplits(List<SplitT> splits) {
-      reader.addSplits(splits);
+      reader.addSplits(splits.stream().sorted(Comparator.comparing(SourceSplit::splitId)).toList());
     }
 
     @Override

@@ -4,15 +4,19 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.lang.reflect.Proxy;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import org.apache.flink.api.common.eventtime.Watermark;
 import org.apache.flink.api.common.eventtime.WatermarkOutput;
+import org.apache.flink.api.connector.source.SourceReader;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.connector.file.src.reader.BulkFormat;
 import org.apache.flink.connector.file.src.util.CheckpointedPosition;
+import org.apache.flink.core.fs.Path;
 import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
@@ -75,6 +79,7 @@ public final class Harness {
         case "letter" -> letter(job(call), call, answer);
         case "pool" -> exchangePool(job(call).pool, call, answer);
         case "files" -> files(job(call), call, answer);
+        case "splits" -> splits(call.get("splits"), answer.putArray("read"));
         case "ends" -> ends(call, answer.putArray("times"));
         case "waiting" -> count(call, answer);
         case "saved times" -> saveTimes(call, answer);
@@ -251,6 +256,28 @@ public final class Harness {
         read(reader, events);
       }
     }
+  }
+
+  /** The order in which a reader that is given several files at once reads them. */
+  private static void splits(JsonNode given, ArrayNode read) {
+    List<EventFile> files = new ArrayList<>();
+    given.forEach(id -> files.add(new EventFile(id.asText(), new Path("/" + id.asText()), 1, Long.MAX_VALUE)));
+    SourceReader<KeyedArrival, EventFile> reader =
+        played(SourceReader.class, splits -> ((List<?>) splits).forEach(each -> read.add(((EventFile) each).splitId())));
+    new HeldBack.Reader<>(reader).addSplits(files);
+  }
+
+  /** An object all of whose methods give their first argument to {@code told}. */
+  @SuppressWarnings("unchecked")
+  private static <T> T played(Class<? super T> kind, Consumer<Object> told) {
+    return (T)
+        Proxy.newProxyInstance(
+            Harness.class.getClassLoader(),
+            new Class<?>[] {kind},
+            (self, method, arguments) -> {
+              told.accept(arguments[0]);
+              return null;
+            });
   }
 
   private static List<EventFile> list(String folder, EventFormat format) throws IOException {
