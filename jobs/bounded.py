@@ -33,6 +33,10 @@ def _topics(job: Job) -> Iterator[Finding]:
         if given is not None and getattr(given, name) is not None:
             message = f"is for kind files: of kind kafka it is the topic, kafka.topics.{name}"
             yield Finding((*path, name), message, uses=((*path, "kind"), (*path, name)), is_key=True)
+    if given is not None and given.ends is not None and len(given.ends) < 2:
+        yield Finding(
+            (*path, "ends"), "needs both, features and actions: or leave it out, for the present ends"
+        )
     if job.kafka.bootstrap == "embedded":
         where = ("kafka", "bootstrap")
         message = "is embedded, a new broker without events: name yours, or set joiner.input.kind to files"

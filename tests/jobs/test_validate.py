@@ -289,6 +289,12 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
             None,
         ),
         (
+            {"joiner/input": {"kind": "kafka", "ends": {"features": [1]}}, "kafka/bootstrap": "b:9092"},
+            "joiner.input.ends",
+            "needs both, features and actions",
+            None,
+        ),
+        (
             {"joiner/input": {"kind": "kafka", "features": "f"}, "kafka/bootstrap": "b:9092"},
             "joiner.input.features",
             "it is the topic, kafka.topics.features",
