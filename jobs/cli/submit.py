@@ -80,8 +80,6 @@ def submit(
     job = load_for_cluster(file, overrides, flink_master, from_savepoint)
     from jobs.archive import archive_of
     from jobs.stack.layout import RunDirectory
-    from jobs.submit import submit as submit_job
-    from jobs.submit import submit_archive
 
     run = RunDirectory((run_dir or Path("runs") / job.name).resolve())
     archive = archive_of(job, run, archive_from_savepoint)
@@ -90,11 +88,35 @@ def submit(
     if dry_run:
         _print_commands(job, archive, run, is_json=is_json)
         return
+    told: dict[str, Any] = {}
     wait_s = None if detached else timeout
-    done = submit_job(job, run, resume=resume, wait_s=wait_s, anew=anew)
+    try:
+        closes = _submit(job, archive, run, told, resume=resume, anew=anew, wait_s=wait_s, is_json=is_json)
+    finally:
+        if is_json and told:
+            print_json(told)
+    if not closes:
+        raise click.exceptions.Exit(1)
+
+
+def _submit(
+    job: "Job",
+    archive: "Job | None",
+    run: "RunDirectory",
+    told: dict[str, Any],
+    *,
+    resume: bool,
+    anew: bool,
+    wait_s: float | None,
+    is_json: bool,
+) -> bool:
+    """Both jobs, of which `told` is told, a backfill to its end; whether its sum closes."""
+    from jobs.submit import submit, submit_archive
+
     # Of a backfill the result is its end.
-    is_followed = job.joiner.input is not None and not detached
-    told = {"job": job.name, **asdict(done)}
+    is_followed = job.joiner.input is not None and wait_s is not None
+    done = submit(job, run, resume=resume, wait_s=wait_s, anew=anew)
+    told |= {"job": job.name, **asdict(done)}
     if not is_json:
         click.echo(done.in_words(job), err=is_followed)
     if archive is not None:
@@ -102,11 +124,7 @@ def submit(
         told["archive"] = {"job": archive.name, **asdict(written)}
         if not is_json:
             click.echo(written.in_words(archive), err=is_followed)
-    closes = _follow(job, run, told, is_json=is_json) if is_followed else True
-    if is_json:
-        print_json(told)
-    if not closes:
-        raise click.exceptions.Exit(1)
+    return _follow(job, run, told, is_json=is_json) if is_followed else True
 
 
 def _follow(job: "Job", run: "RunDirectory", told: dict[str, Any], *, is_json: bool) -> bool:

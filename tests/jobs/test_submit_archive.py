@@ -71,6 +71,16 @@ def test_the_archive_begins_at_its_own_savepoint(
     assert "the job file has no joiner.archive" in output
 
 
+def test_the_joiner_is_told_though_the_archive_is_refused(cluster: Cluster, flink_run: FlinkRun) -> None:
+    flink_run(SUBMITTED.format(job_id=NEW))
+    cluster.add("RUNNING", name=NAME)
+    status, output = on(cluster, "submit", "--detached", "--json", "--archive-from-savepoint", "s3://b/2")
+    assert status == 1
+    told, end = json.JSONDecoder().raw_decode(output)
+    assert (told["job"], told["job_id"]) == ("demo", NEW)
+    assert f"runs a job '{NAME}' already" in json.loads(output[end:])["error"]
+
+
 def test_a_dry_run_prints_both_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = ("--flink-master", "flink:8081", "--dry-run", "--archive-from-savepoint", "s3://b/2")
