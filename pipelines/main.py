@@ -33,7 +33,7 @@ def main() -> None:
     job = read_job(arguments.settings)
     env = StreamExecutionEnvironment.get_execution_environment()
     if arguments.resume:
-        go_on(env)
+        go_on(env, job)
     (build_archive if arguments.archive else build)(env, job, arguments.jars)
     env.execute(job.name)
 

@@ -12,6 +12,8 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
+from pipelines.settings import JoinJob
+
 _DIRECTORIES: Final = ("execution.checkpointing.dir", "execution.checkpointing.savepoint-dir")
 _CHECKPOINT: Final = "chk-"
 
@@ -26,13 +28,22 @@ class Saved(NamedTuple):
     url: str
 
 
-def go_on(env: StreamExecutionEnvironment) -> None:
-    """Has the job of `env` go on from the newest one; without any it begins as it would have."""
+def go_on(env: StreamExecutionEnvironment, job: JoinJob) -> None:
+    """Has the job of `env` go on from the newest one; without any it begins as it would have.
+
+    Raises SystemExit for a backfill without any: Flink deletes those of a job that has finished, and what it
+    has written would be written again.
+    """
     options = env._j_stream_execution_environment.getConfiguration()
     files, directories = Files(options), options.toMap()
     found = [saved for name in _DIRECTORIES for saved in saved_below(files, directories[name])]
     if found:
         env.configure(Configuration().set_string("execution.state-recovery.path", max(found).url))
+    elif job.joiner.input is not None:
+        raise SystemExit(
+            f"{job.name}: there is no checkpoint to go on from: either this backfill has finished, or it has "
+            "come to none; then run it anew, without --resume"
+        )
 
 
 class Files:

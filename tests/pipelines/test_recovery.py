@@ -1,7 +1,11 @@
 """The newest checkpoint is known from the files alone."""
 
 from pathlib import PurePosixPath
+from unittest.mock import MagicMock
 
+import pytest
+
+from pipelines import recovery
 from pipelines.recovery import Saved, saved_below
 
 
@@ -73,3 +77,12 @@ def test_within_one_second_of_a_store_the_higher_number_is_newer_and_a_savepoint
     assert newest(files).url == "s3://b/checkpoints/job/chk-10"
     files["s3://b/savepoints/savepoint-1/_metadata"] = 1000
     assert newest(files).url == "s3://b/savepoints/savepoint-1"
+
+
+def test_a_backfill_without_a_checkpoint_does_not_begin_anew(make_job, monkeypatch):
+    monkeypatch.setattr(recovery, "Files", lambda options: Store({}))
+    env = MagicMock()
+    recovery.go_on(env, make_job())
+    with pytest.raises(SystemExit, match="either this backfill has finished, or it has come to none"):
+        recovery.go_on(env, make_job(input={"kind": "files", "features": "f", "actions": "a"}))
+    env.configure.assert_not_called()
