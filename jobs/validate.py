@@ -33,6 +33,7 @@ ACTIONS: Final = {
 
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+_PLACES_OF_STATE: Final = ("execution.checkpointing.dir", "execution.checkpointing.savepoint-dir")
 _MAX_DRAWN_BYTES: Final = 64 << 20
 """What drawn negatives may come to for one positive."""
 _FEATURES: Final = ("schema", "features")
@@ -356,7 +357,12 @@ def _joiner(job: Job) -> Iterator[Finding]:
             "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …)"
         )
         yield Finding(("joiner", "flink_options", name), message, is_key=True)
-
+    if joiner.flink_address is None:
+        for name in filter(joiner.flink_options.__contains__, _PLACES_OF_STATE):
+            message = (
+                "is for joiner.state_url to say: below it each run has a place of its own, to go on from"
+            )
+            yield Finding(("joiner", "flink_options", name), message, is_key=True)
     yield from input_findings(job)
     yield from _pool(job)
 

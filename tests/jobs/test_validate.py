@@ -295,6 +295,12 @@ FEATURES, CROSSES, TABLES = "schema/features", "schema/crosses", "schema/tables"
             None,
         ),
         (
+            {"joiner/flink_options": {"execution.checkpointing.dir": "s3://shared/checkpoints"}},
+            "joiner.flink_options.execution.checkpointing.dir",
+            "is for joiner.state_url to say",
+            None,
+        ),
+        (
             {"joiner/input": {"kind": "kafka", "features": "f"}, "kafka/bootstrap": "b:9092"},
             "joiner.input.features",
             "it is the topic, kafka.topics.features",
