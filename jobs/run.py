@@ -211,6 +211,9 @@ class Run:
         except InterruptedRunError:
             self._screen.note("Stopping. Ctrl-C again: at once, without a summary.")
         self._interrupts = 0
+        if self._job.joiner.input is not None and not self._is_backfilled:
+            self._screen.note("The backfill is not through, so no sum is drawn. --resume goes on with it.")
+            return 1
         # On a broker of one's own a summary would read topics of any size: only when it is asked for.
         is_ours = self._job.traffic.kind != "none" or self._given.kafka.bootstrap == "embedded"
         if is_ours or self._options.summary or self._is_backfilled:
@@ -278,7 +281,12 @@ class Run:
 
     def _summarize(self) -> bool:
         """Print and write the summary; whether the sum of the impressions closes."""
-        summary = summarize(self._job, self._directory.path)
+        try:
+            summary = summarize(self._job, self._directory.path)
+        except OSError as error:
+            # Files of a backfill that only Flink reaches.
+            self._screen.note(f"The sum can't be drawn: {error}")
+            return True
         self._screen.close()
         text = orjson.dumps(summary, option=orjson.OPT_INDENT_2)
         for place in filter(None, (self._directory.path / "summary.json", self._options.summary)):

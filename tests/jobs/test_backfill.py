@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import orjson
 import pyarrow as pa
@@ -18,9 +19,11 @@ from jobs.backfill import check_examples, check_files, with_ends, with_files
 from jobs.errors import JobError
 from jobs.event_files import flink_name, read_files
 from jobs.follow import follow, has_gone_wrong, report
+from jobs.run import Run, RunOptions
 from jobs.spec import Job
 from jobs.stack.flink import Flink
 from jobs.stack.layout import RunDirectory
+from jobs.stack.part import State
 from pipelines.codec import encode
 from pipelines.records import Example
 from tests.jobs.pretended_flink import Cluster
@@ -251,6 +254,41 @@ def test_a_finished_backfill_is_told_from_a_lost_job(backfill: Backfill, cluster
     assert not flink.has_finished()
     cluster.add("FINISHED", name="films")
     assert flink.has_finished()
+
+
+@pytest.fixture
+def noted(backfill: Backfill, monkeypatch: pytest.MonkeyPatch) -> Callable[[State], tuple[int, list[str]]]:
+    """`noted(state)`: status and notes of a run that is interrupted while its joiner is in that state."""
+
+    def end(state: State) -> tuple[int, list[str]]:
+        screen, supervisor = MagicMock(), MagicMock()
+        supervisor.parts = {"joiner": MagicMock(state=state)}
+        job = backfill.job(features="s3a://bucket/features")
+        run = Run(job, job, backfill.run, RunOptions(), supervisor, screen)
+        monkeypatch.setattr(run, "_watch", MagicMock())
+        monkeypatch.setattr(run, "_announce", lambda: None)
+        monkeypatch.setattr("jobs.run.Drain", MagicMock())
+        run._interrupts = state != State.STOPPED
+        return run._phases(), [call.args[0] for call in screen.note.call_args_list]
+
+    return end
+
+
+def test_of_a_backfill_that_is_interrupted_no_sum_is_drawn(
+    noted: Callable[[State], tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.run.summarize", None)
+    status, notes = noted(State.READY)
+    assert status == 1
+    assert "The backfill is not through" in notes[-1]
+
+
+def test_a_run_over_files_that_only_flink_reaches_ends_well(
+    noted: Callable[[State], tuple[int, list[str]]],
+) -> None:
+    status, notes = noted(State.STOPPED)
+    assert status == 0
+    assert "The sum can't be drawn: s3a://bucket/features" in notes[-1]
 
 
 @pytest.mark.parametrize("unit", ["ms", "us", None])
