@@ -30,7 +30,7 @@ DISORDER_MS = 1500
 OUT_OF_ORDER_MS = 2000
 TOO_OLD_MS = 8 * 86_400_000
 GARBAGE = (b"{", b"[]", b'"r1"', b'{"request_id": "r1"}', b"\xff\xfe", b"0" * (1 << 19))
-AHEAD_S, SLOW_S = 20.0, 3.0
+AHEAD_S, SLOW_S = 20.0, 0.5
 """An input that is kept so close to the other takes long enough to be killed."""
 
 
