@@ -2,6 +2,7 @@
 // come. See benchmarks/table.py.
 //
 //   table_bench ROWS ROUNDS [CONTENDER …]
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,6 +111,7 @@ class Bench {
   void fill() {
     const auto batches = every_rank(rows_, 1);
     for (const Entry& entry : entries_) {
+      malloc_trim(0);  // what was freed before must not be given back while this one is filled
       const size_t before = resident_bytes();
       auto table = entry.make(rows_);
       auto* const ours = dynamic_cast<Ours*>(table.get());
