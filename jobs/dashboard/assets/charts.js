@@ -121,7 +121,7 @@ class Plot {
   options() {
     const { spec, box } = this;
     return {
-      width: box.clientWidth, height: box.clientHeight, padding: [this.spec.name ? 15 : 8, 18, 0, 0], legend: { show: false },
+      width: box.clientWidth, height: box.clientHeight, padding: [this.spec.name ? 15 : 8, 30, 0, 0], legend: { show: false },
       cursor: { sync: { key: "freshet" }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: { x: { time: true, range: () => this.period }, y: { range: (_, min, max) => this.valueRange(min, max) } },
       axes: this.axes(),
