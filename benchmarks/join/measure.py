@@ -30,7 +30,7 @@ class Sizes:
     events: int
     """In a topic of requests."""
     waiting: int
-    """Impressions that wait in steady state."""
+    """Impressions that wait in steady state, with one item a request."""
     checkpoint_s: float
 
 
@@ -45,7 +45,7 @@ class Bench:
         """The same requests of so many items twice: as they are, and as one event per item."""
         # Longer ones are read more slowly.
         events = self._sizes.events if items == 1 else self._sizes.events // 2
-        stream = make_stream(items, [Phase(events, self._sizes.waiting)], self._cluster.kafka.partitions)
+        stream = make_stream(items, [Phase(events, self._waiting(items))], self._cluster.kafka.partitions)
         with self.written(stream, f"features_{items}") as whole:
             if items == 1:
                 yield whole, whole
@@ -53,6 +53,10 @@ class Bench:
                 begin = stream.first(events // items)
                 with self.written(begin, f"features_{items}_split", events_per_request=items) as split:
                     yield whole, split
+
+    def _waiting(self, items: int) -> int:
+        """Impressions that wait: some seconds' reading, or nobody could say how many a savepoint has met."""
+        return self._sizes.waiting if items == 1 else self._sizes.waiting * items // 2
 
     @contextmanager
     def written(self, stream: Stream, topic: str, events_per_request: int = 1) -> Iterator[Input]:
@@ -80,17 +84,17 @@ class Bench:
         """Speed and size in steady state."""
         with self.running(name, engine, given) as (job_id, drive):
             positions = iter(drive)
-            first = self._first(drive, positions)
+            first = self._first(drive, positions, 2 * self._waiting(given.stream.items))
             last = self._last(drive, positions, first)
             found = drive.rates(first, last) | self._state(job_id, positions)
             self._check_output(name, (drive.impressions(first) - first.waiting) // given.stream.items)
             return found
 
-    def _first(self, drive: Drive, positions: Iterator[Position]) -> Position:
+    def _first(self, drive: Drive, positions: Iterator[Position], full: int) -> Position:
         start = next(positions)
         for position in positions:
             is_warm = position.at_s - start.at_s >= self._sizes.warm_up_s
-            is_full = drive.impressions(position) >= 2 * self._sizes.waiting
+            is_full = drive.impressions(position) >= full
             if (is_warm and is_full) or drive.share(position) >= FIRST_SHARE:
                 return position
         raise AssertionError("positions do not end")
@@ -126,7 +130,9 @@ class Bench:
     def waiting(self, engine: Engine, items: int, levels: Sequence[int]) -> Iterator[tuple[str, Rates]]:
         """Speed while so many impressions wait, one level after another in one run."""
         requests = min(self._sizes.events, MOST_PER_LEVEL)
-        phases = [Phase(requests + level // items, level) for level in (EMPTY, *levels)]
+        # Before the first is measured the JVM compiles.
+        warm_up = Phase(2 * requests, EMPTY)
+        phases = [warm_up, *(Phase(requests + level // items, level) for level in levels)]
         stream = make_stream(items, phases, self._cluster.kafka.partitions)
         with (
             self.written(stream, "features_waiting") as given,
