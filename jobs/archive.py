@@ -5,7 +5,10 @@ from pathlib import Path
 
 from jobs.spec import Job
 from jobs.stack.layout import RunDirectory
-from pipelines.settings import archive_name
+from pipelines.settings import archive_name, joiner_name
+
+_S3 = frozenset({"s3", "s3a", "s3p"})
+"""As Flink calls it. pyarrow would try others that don't answer for minutes."""
 
 
 def with_archive(job: Job, run: RunDirectory) -> Job:
@@ -24,11 +27,29 @@ def _url(place: str) -> str:
     return place if "://" in place else Path(place).resolve().as_uri()
 
 
+def holds_archive(url: str) -> bool | None:
+    """Whether rows stand there already, as far as this machine sees; None: it can't tell."""
+    scheme, _, place = url.partition("://")
+    if scheme == "file":
+        return any(Path(place).glob("event_day=*"))
+    if scheme not in _S3:
+        return None
+    from pyarrow import fs
+
+    try:
+        system, root = fs.FileSystem.from_uri(f"s3://{place}")
+        found = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
+    except (OSError, ValueError):
+        return None
+    return any(each.base_name.startswith("event_day=") for each in found)
+
+
 def archive_job(job: Job) -> Job:
     """`job` as Flink sees its archive: it goes on from no state of the joiner's, and is no backfill."""
     state_url = job.joiner.state_url
     own = {"state_url": f"{state_url}/archive" if state_url else None, "restore_from": None, "input": None}
-    return _with_joiner(job, own).model_copy(update={"name": archive_name(job.name)})
+    name = archive_name(joiner_name(job.name, job.joiner))
+    return _with_joiner(job, own).model_copy(update={"name": name})
 
 
 def archive_of(job: Job, run: RunDirectory, restore_from: str | None = None) -> Job | None:

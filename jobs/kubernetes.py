@@ -21,6 +21,7 @@ from jobs.stack.file_systems import plugin_of
 from jobs.stack.flink import state_options
 from jobs.stack.layout import PROJECT
 from jobs.validate import check
+from pipelines.settings import member_name
 from pipelines.variables import VARIABLE, escaped
 
 _HOME: Final = "/opt/freshet"
@@ -52,8 +53,7 @@ def _image(job: Job) -> Iterator[Finding]:
         yield Finding(("kubernetes", "image"), message)
     if not _NAME.fullmatch(_deployment(job)):
         message = (
-            "is no name for a deployment: with `-joiner` behind it, it may have 45 characters and begins "
-            "with a letter"
+            f"is no name for a deployment: {_deployment(job)} may have 45 characters and begins with a letter"
         )
         yield Finding(("name",), message)
 
@@ -220,7 +220,7 @@ def _plugins(job: Job) -> Iterator[dict[str, str]]:
 
 
 def _environment(job: Job) -> Iterator[dict[str, Any]]:
-    secret = job.kubernetes.secret or _deployment(job)
+    secret = job.kubernetes.secret or f"{job.name}-joiner"
     used = (name for text in job.kafka.client.values() for name in _variables_of(text))
     for name in sorted({*used, *job.kubernetes.variables}):
         yield {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}
@@ -235,7 +235,7 @@ def _resource(pod: PodSettings) -> dict[str, Any]:
 
 
 def _deployment(job: Job) -> str:
-    return f"{job.name}-joiner"
+    return member_name(job.name, job.joiner)
 
 
 def _metadata(job: Job, name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from jobs.joiner import GAUGES, WATERMARK, Joiner, joiner_of, watermark_ms
 from jobs.scrape import Scraper, read_json, read_samples, total
 from jobs.spec import Job
 from pipelines.schema import LabelKind
-from pipelines.settings import archive_name
+from pipelines.settings import archive_name, joiner_name
 
 JOINS: Final = {
     "matched": "positives",
@@ -116,6 +116,7 @@ class Observer:
         self._counters = Counters()
         self._pages = dict(_pages(job))
         self._answered_s: dict[str, float] = {}
+        self._flink_name = joiner_name(job.name, job.joiner)
         self._flink_job: dict[str, Any] = {}
         self._event_time = alarms.EventTime(job.joiner.idle_s)
         self._standstill = alarms.Standstill(alarms.stages_of(job), time.monotonic())
@@ -138,7 +139,7 @@ class Observer:
     def _own(self, body: bytes | None) -> list[Sample]:
         """The samples of a page, without those of the archive: it reads what the joiner wrote."""
         # Flink writes names of jobs with underscores.
-        archive = archive_name(self._job.name).replace("-", "_")
+        archive = archive_name(self._flink_name).replace("-", "_")
         return [s for s in read_samples(body, _WANTED) if s.labels.get("job_name") != archive]
 
     def _combine(
@@ -196,7 +197,7 @@ class Observer:
     def _find_flink_job(self, bodies: Mapping[str, bytes]) -> None:
         """The newest of the job's name: after a resume there are older ones."""
         overview = read_json(bodies.get(f"http://{self._job.joiner.flink_address}/jobs/overview"))
-        found = [job for job in overview.get("jobs", []) if job.get("name") == self._job.name]
+        found = [job for job in overview.get("jobs", []) if job.get("name") == self._flink_name]
         if found:
             self._flink_job = max(found, key=lambda job: job.get("start-time", 0))
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.archive import holds_archive
 from jobs.backfill import check_examples, with_ends, with_files
 from jobs.errors import JobError
 from jobs.spec import Job
@@ -19,6 +20,7 @@ from jobs.stack.flink import Flink
 from jobs.stack.layout import RunDirectory
 from jobs.stack.rest import FlinkRest, FlinkUnreachableError, SavepointError, has_ended, is_running
 from jobs.stack.stopping import Stopping
+from pipelines.settings import joiner_name
 
 RUNNING_S = 120.0
 """A job that does not run after so long has no slots, or no Kafka."""
@@ -47,7 +49,7 @@ class Submitted:
         how = "runs" if self.is_new else "goes on"
         if self.state == "SUBMITTED":
             how = "has been submitted"
-        return f"{job.name} {how} on Flink at {job.joiner.flink_address}: job {self.job_id}\n{self.url}"
+        return f"{_name(job)} {how} on Flink at {job.joiner.flink_address}: job {self.job_id}\n{self.url}"
 
 
 def submit(
@@ -74,10 +76,10 @@ def submit(
     flink = _flink(job, run, is_archive=is_archive)
     if (live := flink.running_job(resume=resume)) is None:
         if resume and flink.has_finished():
-            raise JobError(f"{job.name!r} is a backfill that has finished: there is nothing to go on with.")
+            raise JobError(f"{flink.name!r} is a backfill that has finished: there is nothing to go on with.")
         # What an earlier backfill left is its examples: its checkpoints are gone.
         if not (goes_on or anew or job.joiner.input):
-            _check_new(flink, job)
+            _check_new(flink)
         check_broker(job.kafka)
         create_topics(job.kafka)
         if not goes_on:
@@ -91,18 +93,34 @@ def submit(
     return Submitted(job_id, f"{flink.rest.url}/#/job/running/{job_id}/overview", state, live is None)
 
 
-def submit_archive(job: Job, run: RunDirectory, *, wait_s: float | None) -> Submitted:
+def submit_archive(job: Job, run: RunDirectory, *, goes_on: bool, wait_s: float | None) -> Submitted:
     """Submit the archive, `job` being one of `jobs.archive.archive_job`, as `submit` does the joiner.
 
     Unless `joiner.restore_from` says where it begins, it is left as it is when it runs, goes on from its
     newest checkpoint when the cluster has known it before, and begins with the topic when not: wherever the
-    joiner begins, all else would leave examples out, or write some twice. Raises JobError.
+    joiner begins, all else would leave examples out, or write some twice. `goes_on`: the joiner did not begin
+    anew, so the cluster may have forgotten the archive. Raises JobError.
     """
     flink = _flink(job, run, is_archive=True)
     resume = job.joiner.restore_from is None and (
         flink.running_job(resume=True) is not None or flink.newest_of_cluster() is not None
     )
+    if goes_on and not resume and job.joiner.restore_from is None:
+        _check_no_archive(flink, job)
     return submit(job, run, resume=resume, wait_s=wait_s, is_archive=True)
+
+
+def _check_no_archive(flink: Flink, job: Job) -> None:
+    """What is there is refused later; here also what may be there."""
+    archive = job.joiner.archive
+    assert archive is not None
+    if holds_archive(str(archive.path)) is None:
+        raise JobError(
+            f"Flink at {flink.address} knows no checkpoint of {flink.name!r}, and whether {archive.path} "
+            "holds what it has written, this machine can't tell: begun anew it would write all of it again. Name "
+            "its newest checkpoint or savepoint with --archive-from-savepoint PATH, or another, empty "
+            "joiner.archive.path, where `freshet run JOB.yaml --role archive` begins it."
+        )
 
 
 def command_line(job: Job, run: RunDirectory, *, is_archive: bool = False) -> str:
@@ -124,7 +142,7 @@ def stop(job: Job, patience_s: float, *, is_archive: bool = False) -> tuple[str,
         return job_id, Stopping(rest, job_id, job.joiner.state_url, drain=is_archive).wait(patience_s)
     except (FlinkUnreachableError, SavepointError) as error:
         raise JobError(
-            f"{job.name!r}: no savepoint: {str(error).rstrip('.')}. See {rest.url}/#/job/running/{job_id}"
+            f"{_name(job)!r}: no savepoint: {str(error).rstrip('.')}. See {rest.url}/#/job/running/{job_id}"
             "/checkpoints; --cancel ends the job without one."
         ) from error
 
@@ -133,17 +151,17 @@ def cancel(job: Job) -> tuple[str, str | None]:
     """End the job's joiner on its cluster at once: its id, and its newest checkpoint. Raises JobError."""
     rest, job_id = _find(job)
     try:
-        newest = rest.newest_checkpoint(job.name)
+        newest = rest.newest_checkpoint(_name(job))
         rest.cancel(job_id)
     except FlinkUnreachableError as error:
-        raise JobError(f"Flink does not cancel {job.name!r}: {error}.") from error
+        raise JobError(f"Flink does not cancel {_name(job)!r}: {error}.") from error
     return job_id, newest
 
 
 def running(job: Job) -> dict[str, Any]:
     """The job's joiner on its cluster, as `FlinkRest.live_job` has it. Raises JobError when there is none."""
     if (live := live_job(job)) is None:
-        raise JobError(f"Flink at {job.joiner.flink_address} runs no job {job.name!r}.")
+        raise JobError(f"Flink at {job.joiner.flink_address} runs no job {_name(job)!r}.")
     return live
 
 
@@ -152,21 +170,26 @@ def live_job(job: Job) -> dict[str, Any] | None:
     address = job.joiner.flink_address
     assert address is not None
     try:
-        return FlinkRest(address).live_job(job.name)
+        return FlinkRest(address).live_job(_name(job))
     except FlinkUnreachableError as error:
         raise JobError(f"joiner.flink_address: Flink does not answer: {error}.") from error
+
+
+def _name(job: Job) -> str:
+    return joiner_name(job.name, job.joiner)
 
 
 def _find(job: Job) -> tuple[FlinkRest, str]:
     return FlinkRest(str(job.joiner.flink_address)), str(running(job)["jid"])
 
 
-def _check_new(flink: Flink, job: Job) -> None:
+def _check_new(flink: Flink) -> None:
     """Whoever begins anew joins, or archives, everything a second time."""
     if (known := flink.newest_of_cluster()) is not None:
         raise JobError(
-            f"{job.name!r} has run on Flink at {flink.address} before, and its newest checkpoint is {known}: "
-            "go on from it by --resume. With --anew every event that Kafka still has is joined again."
+            f"{flink.name!r} has run on Flink at {flink.address} before, and its newest checkpoint is "
+            f"{known}: go on from it by --resume. With --anew every event that Kafka still has is joined "
+            "again."
         )
 
 

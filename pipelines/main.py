@@ -16,7 +16,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from pipelines.archive import build_archive
 from pipelines.recovery import go_on
-from pipelines.settings import JoinJob
+from pipelines.settings import JoinJob, joiner_name
 from pipelines.topology import build
 from pipelines.variables import filled_in
 
@@ -35,7 +35,7 @@ def main() -> None:
     if arguments.resume:
         go_on(env, job)
     (build_archive if arguments.archive else build)(env, job, arguments.jars)
-    env.execute(job.name)
+    env.execute(joiner_name(job.name, job.joiner))
 
 
 def read_job(settings: Path) -> JoinJob:

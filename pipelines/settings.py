@@ -146,8 +146,13 @@ def member_name(job_name: str, joiner: JoinerSettings) -> str:
     return f"{job_name}-backfill" if joiner.input else f"{job_name}-joiner"
 
 
+def joiner_name(job_name: str, joiner: JoinerSettings) -> str:
+    """What the Flink job of the joiner is called: whoever looks for the live one finds no backfill."""
+    return member_name(job_name, joiner) if joiner.input else job_name
+
+
 def archive_name(job_name: str) -> str:
-    """What the Flink job of the archive is called."""
+    """What the Flink job of the archive is called, beside a joiner that is called `job_name`."""
     return f"{job_name}-archive"
 
 

@@ -86,16 +86,18 @@ def _stop_job(
     job: "Job", timeout_s: float, *, is_cancelled: bool, is_json: bool, is_archive: bool = False
 ) -> dict[str, Any]:
     from jobs import submit
+    from pipelines.settings import joiner_name
 
     if is_cancelled:
         job_id, path = submit.cancel(job)
     else:
         job_id, path = submit.stop(job, timeout_s, is_archive=is_archive)
     option = "--archive-from-savepoint" if is_archive else "--from-savepoint"
+    name = joiner_name(job.name, job.joiner)
     how = f"go on with {option} {shlex.quote(path)}" if path else "it had no checkpoint"
     if not is_json:
-        click.echo(f"{job.name} has stopped (job {job_id}); {how}")
-    return {"job": job.name, "job_id": job_id, ("checkpoint" if is_cancelled else "savepoint"): path}
+        click.echo(f"{name} has stopped (job {job_id}); {how}")
+    return {"job": name, "job_id": job_id, ("checkpoint" if is_cancelled else "savepoint"): path}
 
 
 def tell_jobs(job: "Job", *, is_json: bool) -> bool:
@@ -114,11 +116,13 @@ def tell_jobs(job: "Job", *, is_json: bool) -> bool:
         how = archive["state"] or "not there: `freshet submit --resume` starts it"
         wrong.append(f"the archive ({archive['job']}) is {how}")
     if is_json:
-        told = {"job": job.name, "job_id": live["jid"], "state": state, "wrong": wrong}
+        told = {"job": live["name"], "job_id": live["jid"], "state": state, "wrong": wrong}
         print_json({**told, "observation": seen, **({"archive": archive} if archive else {})})
         return not wrong
     since = as_duration(time.time() - live["start-time"] / 1000)
-    headline = f"{job.name}: {state} for {since} on Flink at {job.joiner.flink_address} (job {live['jid']})"
+    headline = (
+        f"{live['name']}: {state} for {since} on Flink at {job.joiner.flink_address} (job {live['jid']})"
+    )
     lines = [*(f"✗ {sentence}" for sentence in wrong), headline, *joiner_lines(seen)]
     if archive is not None and archive["job_id"] is not None:
         age_s = archive["checkpoint_age_s"]

@@ -88,12 +88,15 @@ def run(
 def run_one(job: "Job", role: str, index: int, run_dir: Path | None, resume: bool) -> None:
     """One role in this process; raises JobError when there is no such part."""
     from jobs.roles import run_role
+    from pipelines.settings import joiner_name
 
     counts = {"ps": job.ps.shards, "trainer": job.trainer.workers, "replica": job.serving.replicas}
     count = counts.get(role, 1)
     if index >= count:
         raise JobError(f"--index {index}: the job has {count} of role {role}, so 0 to {count - 1}.", 2)
-    place = run_dir or Path("runs") / job.name
+    # A backfill's files are not those of the live joiner.
+    own = joiner_name(job.name, job.joiner) if role in ("joiner", "archive") else job.name
+    place = run_dir or Path("runs") / own
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Print the `flink run` command instead, ready to be pasted.")
 @click.option(
-    "--run-dir", type=FILE, metavar="DIR", help="Where what is submitted is written [default: runs/NAME]."
+    "--run-dir",
+    type=FILE,
+    metavar="DIR",
+    help="Where what is submitted is written [default: runs/NAME, or NAME-backfill].",
 )
 def submit(
     file: Path,
@@ -62,7 +65,7 @@ def submit(
 
     Reads kafka, schema and joiner of the job file. The Kafka connector goes along with the job. `freshet stop
     JOB.yaml` ends it with a savepoint, from which --from-savepoint goes on. With joiner.archive there is a
-    second job, NAME-archive.
+    second job, NAME-archive. A backfill (joiner.input) is called NAME-backfill.
 
     \b
     Examples:
@@ -80,8 +83,9 @@ def submit(
     job = load_for_cluster(file, overrides, flink_master, from_savepoint)
     from jobs.archive import archive_of
     from jobs.stack.layout import RunDirectory
+    from pipelines.settings import joiner_name
 
-    run = RunDirectory((run_dir or Path("runs") / job.name).resolve())
+    run = RunDirectory((run_dir or Path("runs") / joiner_name(job.name, job.joiner)).resolve())
     archive = archive_of(job, run, archive_from_savepoint)
     if archive is None and archive_from_savepoint:
         raise click.UsageError("--archive-from-savepoint: the job file has no joiner.archive.")
@@ -112,15 +116,17 @@ def _submit(
 ) -> bool:
     """Both jobs, of which `told` is told, a backfill to its end; whether its sum closes."""
     from jobs.submit import submit, submit_archive
+    from pipelines.settings import joiner_name
 
     # Of a backfill the result is its end.
     is_followed = job.joiner.input is not None and wait_s is not None
+    goes_on = resume or job.joiner.restore_from is not None
     done = submit(job, run, resume=resume, wait_s=wait_s, anew=anew)
-    told |= {"job": job.name, **asdict(done)}
+    told |= {"job": joiner_name(job.name, job.joiner), **asdict(done)}
     if not is_json:
         click.echo(done.in_words(job), err=is_followed)
     if archive is not None:
-        written = submit_archive(archive, run, wait_s=wait_s)
+        written = submit_archive(archive, run, goes_on=goes_on, wait_s=wait_s)
         told["archive"] = {"job": archive.name, **asdict(written)}
         if not is_json:
             click.echo(written.in_words(archive), err=is_followed)

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from jobs.archive import holds_archive
 from jobs.errors import JobError
 from jobs.spec import Job
 from jobs.stack.broker import jars
@@ -18,6 +19,7 @@ from jobs.stack.file_systems import link_plugins
 from jobs.stack.layout import PROJECT, RunDirectory
 from jobs.stack.rest import FlinkRest, FlinkUnreachableError
 from jobs.stack.stopping import Stopping
+from pipelines.settings import joiner_name
 from pipelines.variables import escaped
 
 _ANEW = {
@@ -34,7 +36,7 @@ class Flink:
 
     def __init__(self, job: Job, run: RunDirectory, *, is_archive: bool = False) -> None:
         self._job, self._run, self._is_archive = job, run, is_archive
-        self.name = job.name
+        self.name = joiner_name(job.name, job.joiner)
         self._folder = run.flink / "archive" if is_archive else run.flink
         address = job.joiner.flink_address
         assert address is not None
@@ -176,10 +178,13 @@ class Flink:
         """Raise JobError when there is one already, as far as this machine can see."""
         archive = self._job.joiner.archive
         url = archive.path if archive and archive.path else ""
-        if url.startswith("file://") and any(Path(url.removeprefix("file://")).glob("event_day=*")):
+        if (is_there := holds_archive(url)) is None:
+            print(f"joiner.archive.path: whether {url} is empty, this machine can't tell.", file=sys.stderr)
+        if is_there:
             raise JobError(
                 f"joiner.archive.path: {url} holds an archive already, and examples would stand in it twice; "
-                "go on with it by --resume, or name another place."
+                "go on with it (`freshet submit --archive-from-savepoint PATH`, `freshet run --resume`), or "
+                "name another place."
             )
 
     def _jars(self, is_embedded: bool) -> list[str]:
@@ -197,12 +202,12 @@ class Flink:
     def running_job(self, *, resume: bool) -> dict[str, Any] | None:
         """The job of this name that the cluster runs; raises JobError unless it may, or for no answer."""
         try:
-            live = self.rest.live_job(self._job.name)
+            live = self.rest.live_job(self.name)
         except FlinkUnreachableError as error:
             raise JobError(f"joiner.flink_address: Flink does not answer: {error}.") from error
         if live is not None and not resume:
             raise JobError(
-                f"Flink at {self.address} runs a job {self._job.name!r} already ({live['jid']}); "
+                f"Flink at {self.address} runs a job {self.name!r} already ({live['jid']}); "
                 f"stop it (`freshet stop JOB.yaml --flink-master {self.address}`), go on with it by "
                 "--resume, or give this one another name."
             )
@@ -214,7 +219,7 @@ class Flink:
         known = self.newest_of_cluster() or self._job.joiner.restore_from
         if known is None:
             raise JobError(
-                f"Flink at {self.address} knows no checkpoint of {self._job.name!r}; without one the "
+                f"Flink at {self.address} knows no checkpoint of {self.name!r}; without one the "
                 + _ANEW["archive" if self._is_archive else "joiner"]
             )
         return known
@@ -225,7 +230,7 @@ class Flink:
         Raises JobError when it does not answer: to take that for "none" would join everything again.
         """
         try:
-            found = self.rest.newest_checkpoint(self._job.name)
+            found = self.rest.newest_checkpoint(self.name)
         except (FlinkUnreachableError, KeyError) as error:
             raise JobError(f"joiner.flink_address: Flink does not answer: {error}.") from error
         if found is None and self._remembered.exists():
@@ -234,7 +239,7 @@ class Flink:
 
     def remember_checkpoint(self) -> None:
         """Keep where the cluster's newest checkpoint is. Raises FlinkUnreachableError."""
-        if (newest := self.rest.newest_checkpoint(self._job.name)) is not None:
+        if (newest := self.rest.newest_checkpoint(self.name)) is not None:
             self._run.write_private(self._remembered, newest)
 
     @property
@@ -246,7 +251,7 @@ class Flink:
         if self._job.joiner.input is None:
             return False
         if not self._finished.exists():
-            newest = self.rest.newest_job(self._job.name)
+            newest = self.rest.newest_job(self.name)
             if newest is None or not self.rest.has_finished(newest):
                 return False
             # Its checkpoints are gone: resumed, it would join everything again.
@@ -259,7 +264,7 @@ class Flink:
 
     def begin_stop(self, *, is_embedded: bool) -> Stopping | None:
         """Have this run's job stopped with a savepoint; None when it does not run. Raises as `Stopping`."""
-        if (live := self.rest.live_job(self._job.name)) is None:
+        if (live := self.rest.live_job(self.name)) is None:
             return None
         state_url = self._own_state_url if is_embedded else self._job.joiner.state_url
         # An archive that waits for more files of an hour writes those that it has.
@@ -272,7 +277,7 @@ class Flink:
     def cancel(self) -> None:
         """Cancel this run's job, if it runs; what goes wrong is left to those who stop the cluster."""
         try:
-            if (live := self.rest.live_job(self._job.name)) is not None:
+            if (live := self.rest.live_job(self.name)) is not None:
                 self.rest.cancel(live["jid"])
         except FlinkUnreachableError:
             return

@@ -160,7 +160,9 @@ def test_the_sum_is_drawn_from_the_files_when_flink_has_finished(
         backfill.teach(number, item, label)
     assert backfill.producer.flush(10) == 0
     told: list[str] = []
-    summary = follow(backfill.job(), backfill.run, cluster.add("FINISHED", name="films"), told.append)
+    summary = follow(
+        backfill.job(), backfill.run, cluster.add("FINISHED", name="films-backfill"), told.append
+    )
     accounting = summary["accounting"]
     assert [accounting[name] for name in ("in", "out", "dead", "waiting", "lost")] == [6, 3, 1, 2, 0]
     assert accounting["closes"]
@@ -187,7 +189,7 @@ def test_topics_are_read_to_the_ends_that_they_had_when_the_backfill_began(
     assert begun == with_ends(kafka, backfill.run, resume=True)
     assert begun != with_ends(kafka, RunDirectory(backfill.run.path), resume=False)
     backfill.run.write_private(backfill.run.flink / "ends.json", begun.joiner.input.model_dump_json())
-    summary = follow(kafka, backfill.run, cluster.add("FINISHED", name="films"), lambda _: None)
+    summary = follow(kafka, backfill.run, cluster.add("FINISHED", name="films-backfill"), lambda _: None)
     accounting = summary["accounting"]
     assert (accounting["in"], accounting["waiting"], accounting["closes"]) == (1, 1, True)
 
@@ -195,7 +197,9 @@ def test_topics_are_read_to_the_ends_that_they_had_when_the_backfill_began(
 def test_what_is_missing_after_the_end_is_lost(backfill: Backfill, cluster: Cluster) -> None:
     backfill.write("features/0.jsonl", request(1, 10), beat(START_MS + 60_000))
     backfill.write("actions/0.jsonl", beat(START_MS + 60_000))
-    summary = follow(backfill.job(), backfill.run, cluster.add("FINISHED", name="films"), lambda _: None)
+    summary = follow(
+        backfill.job(), backfill.run, cluster.add("FINISHED", name="films-backfill"), lambda _: None
+    )
     assert summary["accounting"]["lost"] == 1
     assert has_gone_wrong(summary)
     assert "does NOT close: 1 lost" in report(backfill.job(), summary)
@@ -211,12 +215,12 @@ def test_a_cluster_that_forgets_the_backfill_is_not_waited_for_for_ever(
 
 def test_a_backfill_that_is_stopped_has_not_finished(backfill: Backfill, cluster: Cluster) -> None:
     earlier, later = ({"external_path": "file:/x", "trigger_timestamp": at} for at in (1, 2))
-    stopped = cluster.add("FINISHED", name="films", completed=earlier, savepoint=later)
+    stopped = cluster.add("FINISHED", name="films-backfill", completed=earlier, savepoint=later)
     flink = Flink(backfill.job(), backfill.run)
     assert not flink.has_finished()
     with pytest.raises(JobError, match="stopped with a savepoint; go on with it by --resume"):
         follow(backfill.job(), backfill.run, stopped, lambda _: None)
-    cluster.add("FINISHED", name="films", completed=later, savepoint=earlier)
+    cluster.add("FINISHED", name="films-backfill", completed=later, savepoint=earlier)
     assert flink.has_finished()
 
 
@@ -224,7 +228,7 @@ def test_a_finished_backfill_is_not_joined_again_by_a_resumed_run(
     backfill: Backfill, cluster: Cluster
 ) -> None:
     flink = Flink(backfill.job(), backfill.run)
-    cluster.add("FINISHED", name="films")
+    cluster.add("FINISHED", name="films-backfill")
     assert flink.has_finished()
     cluster.jobs.clear()
     assert flink.has_finished()
@@ -237,13 +241,15 @@ def test_a_finished_backfill_is_not_joined_again_by_a_resumed_run(
 def test_a_backfill_that_fails_says_why(backfill: Backfill, cluster: Cluster, state: str) -> None:
     cluster.exception = "java.lang.Exception: x\nCaused by: java.io.IOException: file:/a holds no files"
     with pytest.raises(JobError, match=state.lower()) as failure:
-        follow(backfill.job(), backfill.run, cluster.add(state, name="films"), lambda _: None)
+        follow(backfill.job(), backfill.run, cluster.add(state, name="films-backfill"), lambda _: None)
     assert ("holds no files" in str(failure.value)) == (state == "FAILED")
 
 
 def test_without_its_files_here_no_sum_is_drawn_but_all_is_well(backfill: Backfill, cluster: Cluster) -> None:
     told: list[str] = []
-    summary = follow(backfill.job(), backfill.run, cluster.add("FINISHED", name="films"), told.append)
+    summary = follow(
+        backfill.job(), backfill.run, cluster.add("FINISHED", name="films-backfill"), told.append
+    )
     assert "The sum can't be drawn" in told[-1]
     assert not has_gone_wrong(summary)
     assert "has finished" in report(backfill.job(), summary)
@@ -252,7 +258,7 @@ def test_without_its_files_here_no_sum_is_drawn_but_all_is_well(backfill: Backfi
 def test_a_finished_backfill_is_told_from_a_lost_job(backfill: Backfill, cluster: Cluster) -> None:
     flink = Flink(backfill.job(), backfill.run)
     assert not flink.has_finished()
-    cluster.add("FINISHED", name="films")
+    cluster.add("FINISHED", name="films-backfill")
     assert flink.has_finished()
 
 

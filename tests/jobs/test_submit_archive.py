@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import fs
 
 from jobs.archive import with_archive
 from jobs.load import load_job
@@ -21,6 +22,12 @@ FlinkRun = Callable[[str], list[list[str]]]
 
 def on(cluster: Cluster, command: str, *arguments: str) -> tuple[int, str]:
     return invoke(command, DEMO, *KAFKA, *ARCHIVE, "--flink-master", cluster.address, *arguments)
+
+
+def settings_of(command: list[str]) -> dict[str, Any]:
+    """What it was submitted with."""
+    found: dict[str, Any] = json.loads(Path(command[command.index("--settings") + 1]).read_text())
+    return found
 
 
 def restored(command: list[str]) -> str | None:
@@ -79,6 +86,105 @@ def test_the_joiner_is_told_though_the_archive_is_refused(cluster: Cluster, flin
     told, end = json.JSONDecoder().raw_decode(output)
     assert (told["job"], told["job_id"]) == ("demo", NEW)
     assert f"runs a job '{NAME}' already" in json.loads(output[end:])["error"]
+
+
+BACKFILL = (
+    *("--set", "traffic={kind: none}"),
+    *("--set", "joiner.input={kind: kafka, append: true, ends: {features: [1], actions: [1]}}"),
+)
+
+
+def test_a_backfill_and_its_archive_are_not_the_live_jobs(cluster: Cluster, flink_run: FlinkRun) -> None:
+    commands = flink_run(SUBMITTED.format(job_id=NEW))
+    cluster.add("RUNNING", completed=CHECKPOINT)
+    cluster.add("RUNNING", name=NAME, completed=CHECKPOINT)
+    status, output = on(cluster, "submit", "--detached", "--resume", *BACKFILL)
+    assert status == 1
+    assert "knows no checkpoint of 'demo-backfill'" in output
+    status, output = on(cluster, "stop", *BACKFILL)
+    assert status == 1
+    assert "runs no job 'demo-backfill'" in output
+    status, output = on(cluster, "submit", "--detached", "--json", *BACKFILL)
+    assert status == 0, output
+    told = json.loads(output)
+    assert (told["job"], told["archive"]["job"]) == ("demo-backfill", "demo-backfill-archive")
+    assert (told["is_new"], told["archive"]["is_new"]) == (True, True)
+    assert [settings_of(command)["name"] for command in commands] == ["demo", "demo-backfill-archive"]
+    assert cluster.told == []
+    # Whoever pastes a dry run of the live joiner later finds its own settings still.
+    folders = {Path(command[command.index("--settings") + 1]).parents for command in commands}
+    assert all(Path.cwd() / "runs" / "demo-backfill" in above for above in folders)
+
+
+def test_stop_of_a_backfill_stops_it_and_its_archive(cluster: Cluster) -> None:
+    for name in ("demo", NAME, "demo-backfill", "demo-backfill-archive"):
+        cluster.add("RUNNING", name=name)
+    status, output = on(cluster, "stop", *BACKFILL)
+    assert status == 0, output
+    assert [job["state"] for job in cluster.jobs] == ["RUNNING"] * 2 + ["FINISHED"] * 2
+
+
+@pytest.fixture(autouse=True)
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What pyarrow finds in every bucket of S3; elsewhere it finds no way."""
+
+    class FileSystem:
+        @staticmethod
+        def from_uri(url: str) -> tuple[fs.FileSystem, str]:
+            if not tmp_path.joinpath("bucket").exists():
+                raise OSError("no way")
+            return fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), url.replace(
+                "s3://b/", "bucket/"
+            )
+
+    monkeypatch.setattr(fs, "FileSystem", FileSystem)
+    (tmp_path / "bucket").mkdir()
+    return tmp_path / "bucket"
+
+
+@pytest.mark.parametrize("how", [("--from-savepoint", "s3://b/1"), ("--resume",)])
+@pytest.mark.parametrize("scheme", ["s3", "s3p"])
+def test_an_archive_that_the_cluster_has_forgotten_is_not_written_again(
+    cluster: Cluster, flink_run: FlinkRun, bucket: Path, how: tuple[str, ...], scheme: str
+) -> None:
+    commands = flink_run(SUBMITTED.format(job_id=NEW))
+    cluster.add("CANCELED", completed=CHECKPOINT)
+    (bucket / "examples" / "event_day=2026-01-01").mkdir(parents=True)
+    where = ("--set", f"joiner.archive.path={scheme}://b/examples")
+    status, output = on(cluster, "submit", "--detached", *how, *where)
+    assert status == 1
+    assert f"{scheme}://b/examples holds an archive already" in output
+    assert "--archive-from-savepoint PATH" in output
+    elsewhere = ("--set", "joiner.archive.path=s3://b/other")
+    status, output = on(cluster, "submit", "--detached", *how, *elsewhere)
+    assert status == 0, output
+    assert settings_of(commands[-1])["joiner"]["archive"]["path"] == "s3://b/other"
+
+
+@pytest.mark.parametrize("path", ["s3://b/examples", "hdfs://n/examples"])
+def test_where_no_archive_can_be_seen_only_one_that_is_new_begins(
+    cluster: Cluster, flink_run: FlinkRun, bucket: Path, path: str
+) -> None:
+    commands = flink_run(SUBMITTED.format(job_id=NEW))
+    bucket.rmdir()
+    where = ("--set", f"joiner.archive.path={path}")
+    status, output = on(cluster, "submit", "--detached", *where)
+    assert status == 0, output
+    assert f"whether {path} is empty, this machine can't tell" in output
+    for how in (("--from-savepoint", "s3://b/1"), ("--resume",)):
+        cluster.jobs.clear()
+        cluster.add("CANCELED", completed=CHECKPOINT)
+        status, output = on(cluster, "submit", "--detached", *how, *where)
+        assert status == 1
+        assert "knows no checkpoint of 'demo-archive'" in output
+        assert "--archive-from-savepoint PATH, or another, empty joiner.archive.path" in output
+    # Twice the joiner, which goes on, and no archive.
+    assert ["--archive" in command for command in commands] == [False, True, False, False]
+    status, output = on(
+        cluster, "submit", "--detached", "--resume", "--archive-from-savepoint", "s3://b/2", *where
+    )
+    assert status == 0, output
+    assert restored(commands[-1]) == "s3://b/2"
 
 
 def test_a_dry_run_prints_both_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

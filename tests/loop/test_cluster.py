@@ -195,6 +195,9 @@ def test_a_backfill_is_followed_to_its_end_and_added_up(own: Own) -> None:
     backfill = ("submit", str(own.file), "--set", "joiner.input.kind=kafka", *again)
     told = json.loads(own.freshet(*backfill, "--json"))
     assert told["state"] == "FINISHED"
+    newest = own.flink.rest.newest_job("films-backfill")
+    assert newest is not None
+    assert (told["job"], told["job_id"]) == ("films-backfill", newest["jid"])
     accounting = told["accounting"]
     assert accounting["closes"]
     assert [accounting[name] for name in ("in", "out", "waiting")] == [2 * REQUESTS, REQUESTS, REQUESTS]

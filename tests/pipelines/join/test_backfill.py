@@ -284,7 +284,7 @@ def test_lines_give_the_same_though_a_task_manager_is_killed_meanwhile(stack, on
     wait_for(lambda: has_examples(job), "the first examples")
     stack.task_managers[0].kill()
     stack.start_task_manager(0)
-    wait_for(lambda: flink.rest.root_cause(flink.rest.newest_job(job.name)["jid"]), "the job to fail")
+    wait_for(lambda: flink.rest.root_cause(flink.rest.newest_job(flink.name)["jid"]), "the job to fail")
     finishes(flink)
     lessons, never_left, dead = outcome(job)
     expected, expected_never_left, expected_dead = online

@@ -42,7 +42,10 @@ final class InputEnds {
     (end.ofActions() ? actions : features).end(end);
   }
 
-  /** Event time at a watermark. When a job is drained that is eternity, which closes no window. */
+  /**
+   * Event time at a watermark. When a job over topics without an end is drained that is eternity, which closes no window. A
+   * backfill takes it for the end of its inputs.
+   */
   long timeMs(long watermarkMs) {
     if (watermarkMs == Long.MAX_VALUE && !(features.isOver && actions.isOver)) {
       return Long.MIN_VALUE;
