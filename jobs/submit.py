@@ -117,8 +117,8 @@ def _check_no_archive(flink: Flink, job: Job) -> None:
     if holds_archive(str(archive.path)) is None:
         raise JobError(
             f"Flink at {flink.address} knows no checkpoint of {flink.name!r}, and whether {archive.path} "
-            "holds what it has written, this machine can't tell: begun anew it would write all of it again. Name "
-            "its newest checkpoint or savepoint with --archive-from-savepoint PATH, or another, empty "
+            "holds what it has written, this machine can't tell: begun anew it would write all of it again. "
+            "Name its newest checkpoint or savepoint with --archive-from-savepoint PATH, or another, empty "
             "joiner.archive.path, where `freshet run JOB.yaml --role archive` begins it."
         )
 

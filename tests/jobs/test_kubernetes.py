@@ -201,6 +201,7 @@ def test_the_plugin_of_the_file_system_is_switched_on(
 def test_files_of_a_backfill_have_their_plugin_too(films: Callable[..., list[dict[str, Any]]]) -> None:
     deployment = films("joiner.input={kind: files, features: 'gs://b/f', actions: 's3://b/a'}")[1]
     assert valid(deployment)
+    assert deployment["metadata"]["name"] == "films-backfill"
     env = deployment["spec"]["podTemplate"]["spec"]["containers"][0]["env"]
     (told,) = (each["value"] for each in env if each["name"] == "ENABLE_BUILT_IN_PLUGINS")
     flink = version("apache-flink")
