@@ -138,7 +138,7 @@ def _follow(job: "Job", run: "RunDirectory", told: dict[str, Any], *, is_json: b
     from jobs.follow import follow, has_gone_wrong, report, to_stderr
 
     summary = follow(job, run, told["job_id"], to_stderr)
-    told |= {"state": "FINISHED", **summary}
+    told |= {**summary, "job": told["job"], "state": "FINISHED"}
     if not is_json:
         click.echo(report(job, summary))
     return not has_gone_wrong(summary)
