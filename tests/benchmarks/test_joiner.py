@@ -61,7 +61,7 @@ def test_the_beginning_of_a_stream_has_the_actions_on_its_requests() -> None:
 
 @pytest.mark.stack
 def test_the_benchmark_of_the_joiner_measures_ours_and_both_peers() -> None:
-    sizes = "--engine jvm --items 8 --events 16000 --waiting 2000 --warm-up 1 --seconds 1 --checkpoint-s 1"
+    sizes = "--engine jvm --items 8 --events 64000 --waiting 2000 --warm-up 1 --seconds 1 --checkpoint-s 1"
     command = [sys.executable, "-m", "jobs", "bench", "joiner", *sizes.split(), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
