@@ -98,9 +98,9 @@ class Drive:
     def rates(self, first: Position, last: Position) -> dict[str, Any]:
         """What happened between two positions, by the names of the JSON."""
         took_s, events = last.at_s - first.at_s, last.events - first.events
-        if not events:
-            raise BenchError("everything was read before it could be measured: more events are needed")
         impressions = self.impressions(last) - self.impressions(first)
+        if not impressions:
+            raise BenchError("everything was read before it could be measured: more events are needed")
         return {
             "events_per_s": events / took_s,
             "impressions_per_s": impressions / took_s,
