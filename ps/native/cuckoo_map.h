@@ -58,6 +58,7 @@ struct alignas(64) Bucket {
 #endif
   }
   bool full() const { return occupied == kAllSlots; }
+  void occupy(unsigned slots) { occupied = (occupied | slots) & kAllSlots; }
   void vacate(unsigned slots) { occupied = occupied & ~slots & kAllSlots; }
 
  private:
@@ -186,7 +187,7 @@ class CuckooMap {
     const int slot = std::countr_one(bucket.occupied);
     bucket.hashes[slot] = hash;
     bucket.rows[slot] = row;
-    bucket.occupied |= 1u << slot;
+    bucket.occupy(1u << slot);
     view_.full[index / 64] |= uint64_t{bucket.full()} << index % 64;
   }
   void vacate(uint32_t index, unsigned slots) {
