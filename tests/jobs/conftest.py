@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from jobs import submit
 from jobs.spec import Job
 from tests.jobs.pretended_flink import Cluster
+
+
+@pytest.fixture(scope="session")
+def bootstrap() -> Iterator[str]:
+    """A broker inside the Kafka client library: real sockets, no Java."""
+    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    (address,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=10).brokers.values())
+    yield address
+    del broker
 
 
 class _Server(http.server.ThreadingHTTPServer):

@@ -4,7 +4,7 @@ import bz2
 import gzip
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -37,14 +37,6 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     ".lz4": bytes,
 }
 """What Flink does not unpack it reads as it is."""
-
-
-@pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    (address,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=10).brokers.values())
-    yield address
-    del broker
 
 
 class Backfill:

@@ -4,7 +4,6 @@ import dataclasses
 import io
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ from pipelines.records import Example
 
 START_MS = 1_764_000_000_000
 FAR_MS = START_MS + 10**9
-
-
-@pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    (address,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=10).brokers.values())
-    yield address
-    del broker
 
 
 class Topics:

@@ -26,15 +26,6 @@ SCHEMA = {
 }
 
 
-@pytest.fixture(scope="session")
-def bootstrap() -> Iterator[str]:
-    """A broker inside the Kafka client library: real sockets, no Java."""
-    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    (address,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=10).brokers.values())
-    yield address
-    del broker
-
-
 @pytest.fixture
 def topics(bootstrap: str) -> dict[str, str]:
     """The names of topics that exist and that no other test uses."""
