@@ -145,19 +145,8 @@ def stop_and_go_on(stack, load, what, **joiner):
     goes_on(stack, what)
 
 
-@pytest.mark.timeout(600)
-def test_kills_savepoints_and_another_parallelism_lose_and_repeat_nothing(
-    stack, make_job, features_event, action_event
-):
+def kill_each(stack, task_manager):
     from jobs.stack.rest import FlinkUnreachableError
-    from jobs.summary import summarize
-    from jobs.topics import read_topic
-
-    task_manager = stack.start_task_manager(0)
-    stack.submit()
-    load = Load(stack.bootstrap, features_event, action_event)
-    load.start()
-    goes_on(stack, "the start")
 
     task_manager.kill()
     stack.start_task_manager(0)
@@ -172,6 +161,21 @@ def test_kills_savepoints_and_another_parallelism_lose_and_repeat_nothing(
     stack.submit(resume=True)
     goes_on(stack, "a killed JobManager")
 
+
+@pytest.mark.timeout(600)
+def test_kills_savepoints_and_another_parallelism_lose_and_repeat_nothing(
+    stack, make_job, features_event, action_event
+):
+    from jobs.summary import summarize
+    from jobs.topics import read_topic
+
+    task_manager = stack.start_task_manager(0)
+    stack.submit()
+    load = Load(stack.bootstrap, features_event, action_event)
+    load.start()
+    goes_on(stack, "the start")
+
+    kill_each(stack, task_manager)
     stack.start_task_manager(1)
     stop_and_go_on(stack, load, "a savepoint read by two", parallelism=2)
     stop_and_go_on(stack, load, "a savepoint of two read by one", parallelism=1)
