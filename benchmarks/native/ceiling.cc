@@ -13,20 +13,21 @@ enum class Into { kNowhere, kFirstLevel, kSecondLevel };
 
 constexpr size_t kAhead = 32;
 
-// All variants gather from the same rows.
-std::shared_ptr<Rows> shared_rows(size_t most_rows) {
-  static std::weak_ptr<Rows> shared;
-  std::shared_ptr<Rows> rows = shared.lock();
+// All variants of a layout gather from the same rows.
+template <Layout kLayout>
+std::shared_ptr<Rows<kLayout>> shared_rows(size_t most_rows) {
+  static std::weak_ptr<Rows<kLayout>> shared;
+  std::shared_ptr<Rows<kLayout>> rows = shared.lock();
   if (rows) return rows;
-  shared = rows = std::make_shared<Rows>(most_rows);
+  shared = rows = std::make_shared<Rows<kLayout>>(most_rows);
   for (size_t r = 0; r < most_rows; ++r) initialize((*rows)[r]);
   return rows;
 }
 
-template <Into kInto>
+template <Layout kLayout, Into kInto>
 class Ceiling : public Contender {
  public:
-  explicit Ceiling(size_t most_rows) : shared_(shared_rows(most_rows)), rows_(*shared_) {}
+  explicit Ceiling(size_t most_rows) : shared_(shared_rows<kLayout>(most_rows)), rows_(*shared_) {}
 
   void lookup(const Batch& batch, float* out) override {
     const size_t n = batch.ranks.size();
@@ -53,22 +54,26 @@ class Ceiling : public Contender {
     if constexpr (kInto == Into::kSecondLevel) __builtin_prefetch(line, 0, 2);
   }
 
-  std::shared_ptr<Rows> shared_;
-  Rows& rows_;
+  std::shared_ptr<Rows<kLayout>> shared_;
+  Rows<kLayout>& rows_;
 };
 
-template <Into kInto>
+template <Layout kLayout, Into kInto>
 Entry entry(const char* name) {
   return {.name = name,
-          .make = [](size_t most_rows) { return std::make_unique<Ceiling<kInto>>(most_rows); },
+          .make = [](size_t most_rows) { return std::make_unique<Ceiling<kLayout, kInto>>(most_rows); },
           .has_keys = false};
 }
 
 }  // namespace
 
 std::vector<Entry> ceiling_entries() {
-  return {entry<Into::kNowhere>("ceiling_plain"), entry<Into::kFirstLevel>("ceiling_prefetch_1"),
-          entry<Into::kSecondLevel>("ceiling_prefetch_2")};
+  return {entry<Layout::kDense, Into::kNowhere>("ceiling_plain"),
+          entry<Layout::kDense, Into::kFirstLevel>("ceiling_prefetch_1"),
+          entry<Layout::kDense, Into::kSecondLevel>("ceiling_prefetch_2"),
+          entry<Layout::kSpread, Into::kNowhere>("ceiling_spread_plain"),
+          entry<Layout::kSpread, Into::kFirstLevel>("ceiling_spread_prefetch_1"),
+          entry<Layout::kSpread, Into::kSecondLevel>("ceiling_spread_prefetch_2")};
 }
 
 }  // namespace freshet::bench

@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "contender.h"
 #include "pages.h"
 
 namespace freshet::bench {
@@ -25,12 +24,5 @@ void warm_memory(size_t bytes) {
   std::memset(memory, 1, bytes);
   unmap_huge(memory, bytes);
 }
-
-Rows::Rows(size_t most_rows)
-    : bytes_(most_rows * kRowFloats * sizeof(float)), data_(static_cast<float*>(map_huge(bytes_))) {}
-
-Rows::~Rows() { unmap_huge(data_, bytes_); }
-
-float* Rows::operator[](size_t row) const { return data_ + row * kRowFloats; }
 
 }  // namespace freshet::bench

@@ -5,6 +5,9 @@
 #include <memory>
 #include <new>
 
+#include "contender.h"
+#include "prefetch.h"
+
 namespace freshet::bench {
 
 // Zeroed as it is touched, on huge pages where the system gives them. Throws std::bad_alloc.
@@ -41,17 +44,31 @@ struct HugeAllocator {
   static bool is_huge(size_t n) { return n * sizeof(T) >= size_t{1} << 20; }
 };
 
+// One after another; or with a line left out now and then, as ours are, so that rows of two lines begin in
+// even and in odd ones.
+enum class Layout { kDense, kSpread };
+
 // Rows by number, address space for all of them from the start.
+template <Layout kLayout>
 class Rows {
  public:
-  explicit Rows(size_t most_rows);
-  ~Rows();
+  explicit Rows(size_t most_rows)
+      : bytes_(offset(most_rows) * sizeof(float)), data_(static_cast<float*>(map_huge(bytes_))) {}
+  ~Rows() { unmap_huge(data_, bytes_); }
   Rows(const Rows&) = delete;
   Rows& operator=(const Rows&) = delete;
 
-  float* operator[](size_t row) const;
+  float* operator[](size_t row) const { return data_ + offset(row); }
 
  private:
+  static constexpr size_t kRowsBetweenGaps = 512;
+
+  // In floats.
+  static size_t offset(size_t row) {
+    const size_t gaps = kLayout == Layout::kDense ? 0 : row / kRowsBetweenGaps;
+    return row * kRowFloats + gaps * (kLineBytes / sizeof(float));
+  }
+
   size_t bytes_;
   float* data_;
 };

@@ -71,7 +71,7 @@ class Indexed : public Contender {
   }
 
   Map map_;
-  Rows rows_;
+  Rows<Layout::kSpread> rows_;
 };
 
 template <class Map, size_t kAhead>

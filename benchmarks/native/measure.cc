@@ -4,11 +4,8 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <atomic>
 #include <barrier>
 #include <chrono>
-#include <cstdint>
-#include <numeric>
 #include <thread>
 
 namespace freshet::bench {
@@ -29,14 +26,6 @@ void stay_on_processor(size_t index) {
   }
 }
 
-// What ran before leaves its mark on a processor: after gathers at random, lines that are asked for ahead do
-// not stay until they are used. A long pass in sequence ends that, so each measurement begins with one.
-void read_in_sequence() {
-  static const std::vector<uint64_t> memory(size_t{96} << 20 >> 3, 1);
-  static std::atomic<uint64_t> sum;
-  sum += std::accumulate(memory.begin(), memory.end(), uint64_t{0});
-}
-
 }  // namespace
 
 double milliseconds_since(Clock::time_point start) {
@@ -51,7 +40,7 @@ double quantile(std::vector<double> values, double q) {
 }
 
 // Each worker has a clock of its own: the thread that waits may wake up when they are half done.
-double rate(std::span<const Batch> batches, size_t threads,
+double rate(std::span<const Batch> batches, size_t warm_up, size_t threads,
             const std::function<void(size_t, const Batch&, size_t)>& call) {
   std::barrier together(static_cast<std::ptrdiff_t>(threads));
   std::vector<Clock::time_point> starts(threads), ends(threads);
@@ -59,16 +48,16 @@ double rate(std::span<const Batch> batches, size_t threads,
   for (size_t t = 0; t < threads; ++t) {
     workers.emplace_back([&, t] {
       stay_on_processor(t);
-      read_in_sequence();
+      for (size_t b = t; b < warm_up; b += threads) call(b, batches[b], t);
       together.arrive_and_wait();
       starts[t] = Clock::now();
-      for (size_t b = t; b < batches.size(); b += threads) call(b, batches[b], t);
+      for (size_t b = warm_up + t; b < batches.size(); b += threads) call(b, batches[b], t);
       ends[t] = Clock::now();
     });
   }
   workers.clear();  // joins
   size_t ids = 0;
-  for (const Batch& batch : batches) ids += batch.ids.size();
+  for (const Batch& batch : batches.subspan(warm_up)) ids += batch.ids.size();
   const auto took = std::ranges::max(ends) - std::ranges::min(starts);
   return static_cast<double>(ids) / std::chrono::duration<double, std::micro>(took).count();
 }

@@ -23,7 +23,8 @@
 namespace freshet::bench {
 namespace {
 
-constexpr size_t kBatchesPerRound = 100;
+constexpr size_t kWarmUpBatches = 60;
+constexpr size_t kBatchesPerRound = 60;
 constexpr size_t kMostThreads = 2;
 
 struct Case {
@@ -79,7 +80,7 @@ class Bench {
         warm_memory(rows_ * 2 * kPayloadBytes);
         const std::unique_ptr<Contender> table = entry.make(rows_);
         std::vector<double> took(batches.size());
-        rates[entry.name].push_back(rate(batches, c.threads, [&](size_t b, const Batch& batch, size_t) {
+        rates[entry.name].push_back(rate(batches, 0, c.threads, [&](size_t b, const Batch& batch, size_t) {
           const Clock::time_point start = Clock::now();
           table->update(batch, gradients_.data());
           took[b] = milliseconds_since(start);
@@ -150,7 +151,7 @@ class Bench {
     std::map<std::string, Rates> rates;
     for (size_t round = 0; round < rounds_; ++round) {
       for (const Case& c : kCases) {
-        const auto batches = draw(c.distribution, rows_, kBatchesPerRound, misses, ++draws_);
+        const auto batches = draw(c.distribution, rows_, kWarmUpBatches + kBatchesPerRound, misses, ++draws_);
         call_in_turns(c, batches, misses, is_update, rates[c.name + ("." + what)]);
       }
     }
@@ -166,7 +167,7 @@ class Bench {
       if (changes && c.threads > 1 && !entries_[e].changes_from_threads) continue;
       Contender& table = *tables_[e];
       rates[entries_[e].name].push_back(
-          rate(batches, c.threads, [&](size_t b, const Batch& batch, size_t thread) {
+          rate(batches, kWarmUpBatches, c.threads, [&](size_t b, const Batch& batch, size_t thread) {
             if (is_update(b)) {
               table.update(batch, gradients_.data());
             } else {

@@ -7,6 +7,7 @@
 
 #include "finite.h"
 #include "hash.h"
+#include "vectorise.h"
 
 namespace freshet {
 namespace {
@@ -34,35 +35,43 @@ class SeenInSegment {
   uint32_t begin_ = 0;
 };
 
+FRESHET_INLINE void mix_loop(const int64_t* ids, size_t n, uint64_t seed, uint64_t* hashes) {
+  for (size_t i = 0; i < n; ++i) hashes[i] = mix(static_cast<uint64_t>(ids[i]), seed);
+}
+void mix_portable(const int64_t* ids, size_t n, uint64_t seed, uint64_t* hashes) {
+  mix_loop(ids, n, seed, hashes);
+}
+FRESHET_AVX512 void mix_avx512(const int64_t* ids, size_t n, uint64_t seed, uint64_t* hashes) {
+  mix_loop(ids, n, seed, hashes);
+}
+void mix_all(const int64_t* ids, size_t n, uint64_t seed, uint64_t* hashes) {
+  return has_avx512() ? mix_avx512(ids, n, seed, hashes) : mix_portable(ids, n, seed, hashes);
+}
+
 }  // namespace
 
 std::vector<uint64_t> hash_all(const int64_t* ids, size_t n, uint64_t seed) {
   std::vector<uint64_t> hashes(n);
-  for (size_t i = 0; i < n; ++i) hashes[i] = mix(static_cast<uint64_t>(ids[i]), seed);
+  mix_all(ids, n, seed, hashes.data());
   return hashes;
 }
 
 Probes::Probes(const int64_t* ids, size_t n, uint64_t seed)
     : size_(n), probes_(std::make_unique_for_overwrite<Probe[]>(n)) {
   const auto hashes = std::make_unique_for_overwrite<uint64_t[]>(n);
-  Counts counts{};
-  for (size_t i = 0; i < n; ++i) {
-    hashes[i] = mix(static_cast<uint64_t>(ids[i]), seed);
-    ++counts[segment_of(hashes[i])];
-  }
-  sort(hashes.get(), counts);
+  mix_all(ids, n, seed, hashes.get());
+  sort({hashes.get(), n});
 }
 
 Probes::Probes(std::span<const uint64_t> hashes)
     : size_(hashes.size()), probes_(std::make_unique_for_overwrite<Probe[]>(hashes.size())) {
-  Counts counts{};
-  for (const uint64_t hash : hashes) ++counts[segment_of(hash)];
-  sort(hashes.data(), counts);
+  sort(hashes);
 }
 
-void Probes::sort(const uint64_t* hashes, const Counts& counts) {
+void Probes::sort(std::span<const uint64_t> hashes) {
+  std::array<uint32_t, kSegments> counts{}, next{};
+  for (const uint64_t hash : hashes) ++counts[segment_of(hash)];
   longest_run_ = std::ranges::max(counts);
-  Counts next{};
   std::exclusive_scan(counts.begin(), counts.end(), next.begin(), 0u);
   for (size_t i = 0; i < size_; ++i) {
     probes_[next[segment_of(hashes[i])]++] = {hashes[i], static_cast<uint32_t>(i), kCallers};

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -47,9 +46,7 @@ class Probes {
   size_t longest_run() const { return longest_run_; }
 
  private:
-  using Counts = std::array<uint32_t, kSegments>;
-
-  void sort(const uint64_t* hashes, const Counts& counts);
+  void sort(std::span<const uint64_t> hashes);
 
   size_t size_;
   size_t longest_run_ = 0;

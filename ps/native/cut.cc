@@ -75,7 +75,7 @@ void Cut::read_piece(Segment& segment, size_t most, Items& items) {
   size_t i = 0;
   for (; i < keys_.size() && items.ids.size() < end; ++i) {
     const uint32_t ahead = keys_[std::min(i + kPrefetchedRows, keys_.size() - 1)].row;
-    prefetch(&segment.rows.meta(ahead));
+    prefetch(&segment.rows.meta(ahead), sizeof(RowMeta));
     prefetch(segment.rows.at(ahead), codec_.row_bytes());
     RowMeta& meta = segment.rows.meta(keys_[i].row);
     if (!segment.cut.owes(meta)) continue;

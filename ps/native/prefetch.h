@@ -18,7 +18,11 @@ inline constexpr size_t kMostPrefetchedBytes = 512;  // the hardware goes on fro
 [[gnu::always_inline]] inline void prefetch(const void* memory, size_t bytes) {
   const auto start = reinterpret_cast<uintptr_t>(memory) & ~(kLineBytes - 1);
   const auto end = reinterpret_cast<uintptr_t>(memory) + std::min(bytes, kMostPrefetchedBytes);
-  for (uintptr_t line = start; line < end; line += kLineBytes) prefetch(reinterpret_cast<const void*>(line));
+  uintptr_t line = start;
+  do {
+    prefetch(reinterpret_cast<const void*>(line));
+    line += kLineBytes;
+  } while (line < end);
 }
 
 }  // namespace freshet

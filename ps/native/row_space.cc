@@ -15,28 +15,27 @@ constexpr size_t kSmallPageBytes = size_t{16} << 20;
 constexpr size_t kFewestReservedBytes = size_t{256} << 20;
 constexpr size_t kMostRows = 0xfffffffe;
 
-size_t span_bytes(size_t rows, size_t row_bytes) { return round_up(rows * row_bytes, kHugePageBytes); }
+size_t reserved_bytes(size_t bytes) { return round_up(bytes, kHugePageBytes); }
 
-// Of the first `rows` rows.
-size_t huge_part(size_t rows, size_t row_bytes) {
-  const size_t bytes = rows * row_bytes;
+// Of the first bytes.
+size_t huge_part(size_t bytes) {
   return bytes <= kSmallPageBytes ? 0 : round_up(bytes - kSmallPageBytes, kHugePageBytes);
 }
 
-// Bytes on small pages of a slab whose first `used_bytes` are used: all pages that these touch. Full slabs
-// are many and share the pages at their ends.
-size_t small_part(size_t start, size_t used_bytes, size_t slab_bytes) {
-  const size_t touched = round_up(start + used_bytes, kPageBytes) - start / kPageBytes * kPageBytes;
-  const size_t bytes = used_bytes == slab_bytes ? slab_bytes : touched;
+// Bytes on small pages of a slab from `start` to `end` whose bytes up to `used_end` are used: all pages that
+// these touch. Full slabs are many and share the pages at their ends.
+size_t small_part(size_t start, size_t used_end, size_t end) {
+  const size_t touched = round_up(used_end, kPageBytes) - start / kPageBytes * kPageBytes;
+  const size_t bytes = used_end == end ? end - start : touched;
   if (!system_gives_huge_pages()) return bytes;
   return std::min(bytes, kSmallPageBytes - std::min(start, kSmallPageBytes));
 }
 
-// Memory for the rows from `from` to `to`.
-void commit_rows(void* base, size_t from, size_t to, size_t row_bytes) {
+// Memory from one offset, up to which there is some, to the other.
+void commit_bytes(void* base, size_t from, size_t to) {
   auto* const start = static_cast<std::byte*>(base);
-  const size_t begin = from == 0 ? 0 : span_bytes(from, row_bytes);
-  const size_t end = span_bytes(to, row_bytes);
+  const size_t begin = round_up(from, kHugePageBytes);
+  const size_t end = round_up(to, kHugePageBytes);
   if (begin == end) return;
   commit_pages(start + begin, end - begin);
   const size_t huge = std::max(begin, kSmallPageBytes);
@@ -48,21 +47,21 @@ void commit_rows(void* base, size_t from, size_t to, size_t row_bytes) {
 RowSpace::RowSpace(size_t row_bytes) : row_bytes_(row_bytes), rows_per_slab_(kSlabBytes / row_bytes) {
   for (size_t bytes = 2 * physical_memory_bytes(); bytes >= kFewestReservedBytes; bytes /= 2) {
     most_rows_ = std::min(kMostRows, bytes / row_bytes);
-    std::byte* rows = reserve_pages(span_bytes(most_rows_, row_bytes));
-    std::byte* meta = rows ? reserve_pages(span_bytes(most_rows_, sizeof(RowMeta))) : nullptr;
+    std::byte* rows = reserve_pages(reserved_bytes(offset(most_rows_)));
+    std::byte* meta = rows ? reserve_pages(reserved_bytes(meta_offset(most_rows_))) : nullptr;
     if (meta) {
       rows_ = rows;
       meta_ = reinterpret_cast<RowMeta*>(meta);
       return;
     }
-    if (rows) release_pages(rows, span_bytes(most_rows_, row_bytes));
+    if (rows) release_pages(rows, reserved_bytes(offset(most_rows_)));
   }
   throw std::bad_alloc();
 }
 
 RowSpace::~RowSpace() {
-  release_pages(rows_, span_bytes(most_rows_, row_bytes_));
-  release_pages(reinterpret_cast<std::byte*>(meta_), span_bytes(most_rows_, sizeof(RowMeta)));
+  release_pages(rows_, reserved_bytes(offset(most_rows_)));
+  release_pages(reinterpret_cast<std::byte*>(meta_), reserved_bytes(meta_offset(most_rows_)));
 }
 
 uint32_t RowSpace::take_slab() {
@@ -84,22 +83,21 @@ void RowSpace::commit(size_t rows) {
   if (rows > most_rows_) throw std::bad_alloc();
   const size_t ahead = kCommitBytes / row_bytes_;
   const size_t target = std::min(most_rows_, std::max(rows, committed_rows_ + ahead));
-  commit_rows(rows_, committed_rows_, target, row_bytes_);
-  commit_rows(meta_, committed_rows_, target, sizeof(RowMeta));
+  commit_bytes(rows_, offset(committed_rows_), offset(target));
+  commit_bytes(meta_, meta_offset(committed_rows_), meta_offset(target));
   committed_rows_ = target;
 }
 
 size_t RowSpace::huge_bytes() const {
   if (!system_gives_huge_pages()) return 0;
   const size_t rows = taken_rows_;
-  return huge_part(rows, row_bytes_) + huge_part(rows, sizeof(RowMeta));
+  return huge_part(offset(rows)) + huge_part(meta_offset(rows));
 }
 
 size_t RowSpace::small_page_bytes(uint32_t slab, size_t rows) const {
-  const auto part = [&](size_t bytes) {
-    return small_part(slab * bytes, rows * bytes, rows_per_slab_ * bytes);
-  };
-  return part(row_bytes_) + part(sizeof(RowMeta));
+  const size_t used_end = slab + rows, end = slab + rows_per_slab_;
+  return small_part(offset(slab), offset(used_end), offset(end)) +
+         small_part(meta_offset(slab), meta_offset(used_end), meta_offset(end));
 }
 
 }  // namespace freshet

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <mutex>
 
+#include "prefetch.h"
+
 namespace freshet {
 
 // What is known about a row beside its values: 12 bytes, so that it adds little to a short row.
@@ -53,6 +55,9 @@ static_assert(sizeof(RowMeta) == 12);
 // spaces: an embedding of 16 floats is one line, and a lookup reads nothing else. Huge pages by madvise,
 // except for the first megabytes: a small table must not cost 2 MiB per touched page. `take_slab` is
 // thread-safe.
+//
+// Every 512 rows a line is left out. Rows of 128 bytes would else all begin in lines of even number, and a
+// processor that deals its lines out by number (AMD's second-level cache) gathers those at half the speed.
 class RowSpace {
  public:
   explicit RowSpace(size_t row_bytes);
@@ -65,7 +70,7 @@ class RowSpace {
   // Makes this space, which must be empty, have the slabs that `other` has; contents are not copied.
   void take_as(const RowSpace& other);
 
-  std::byte* at(uint32_t row) const { return rows_ + size_t{row} * row_bytes_; }
+  std::byte* at(uint32_t row) const { return rows_ + offset(row); }
   RowMeta& meta(uint32_t row) const { return meta_[row]; }
   size_t row_bytes() const { return row_bytes_; }
   size_t rows_per_slab() const { return rows_per_slab_; }
@@ -75,7 +80,11 @@ class RowSpace {
   size_t small_page_bytes(uint32_t slab, size_t rows) const;
 
  private:
+  size_t offset(size_t row) const { return row * row_bytes_ + row / kRowsBetweenGaps * kLineBytes; }
+  static size_t meta_offset(size_t row) { return row * sizeof(RowMeta); }
   void commit(size_t rows);
+
+  static constexpr size_t kRowsBetweenGaps = 512;
 
   size_t row_bytes_;
   size_t rows_per_slab_;
