@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from jobs import submit
 from jobs.spec import Job
 from tests.jobs.pretended_flink import Cluster
+from tests.jobs.topics import Topics
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,12 @@ def bootstrap() -> Iterator[str]:
     (address,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=10).brokers.values())
     yield address
     del broker
+
+
+@pytest.fixture
+def topics(bootstrap: str) -> Topics:
+    """They exist, and no other test uses them."""
+    return Topics(bootstrap)
 
 
 class _Server(http.server.ThreadingHTTPServer):

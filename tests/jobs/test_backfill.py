@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import uuid
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import Producer
 
 from jobs.backfill import check_examples, check_files, with_ends, with_files
 from jobs.errors import JobError
@@ -24,11 +22,10 @@ from jobs.spec import Job
 from jobs.stack.flink import Flink
 from jobs.stack.layout import RunDirectory
 from jobs.stack.part import State
-from pipelines.codec import encode
-from pipelines.records import Example
+from tests.films import films
 from tests.jobs.pretended_flink import Cluster
+from tests.jobs.topics import START_MS, Topics, example, request
 
-START_MS = 1_764_000_000_000
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
@@ -42,27 +39,17 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 class Backfill:
     """A job over files in a folder, with topics of its own."""
 
-    def __init__(self, bootstrap: str, folder: Path, flink_address: str) -> None:
-        run = uuid.uuid4().hex
-        names = ("features", "actions", "examples", "dead_letters", "updates")
-        self.topics = {name: f"{name}-{run}" for name in names}
-        self.producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
-        for name in self.topics.values():
-            self.producer.list_topics(name, timeout=10)
+    def __init__(self, topics: Topics, folder: Path, flink_address: str) -> None:
+        self.topics = topics
         self.folder, self.flink_address = folder / "a b", flink_address
         self.folder.mkdir()
         self.run = RunDirectory(folder / "run")
         self.run.create()
-        self.kafka = {"bootstrap": bootstrap, "topics": self.topics, "client": {"log_level": "0"}}
 
     def job(self, **more: Any) -> Job:
         places = {name: str(self.folder / name) for name in ("features", "actions")}
-        schema = {
-            "features": {"item_id": {"from": "item.item_id"}},
-            "labels": {"click": {"action": "click", "window_s": 10}},
-        }
         joiner = {"flink_address": self.flink_address, "input": {"kind": "files", **places, **more}}
-        return Job.model_validate({"name": "films", "kafka": self.kafka, "schema": schema, "joiner": joiner})
+        return Job.model_validate(films(kafka=self.topics.kafka, joiner=joiner))
 
     def write(self, name: str, *events: dict[str, Any] | bytes) -> None:
         lines = [each if isinstance(each, bytes) else orjson.dumps(each) for each in events]
@@ -72,34 +59,12 @@ class Backfill:
         file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
 
     def teach(self, number: int, item: int, label: float) -> None:
-        example = Example(
-            request_id=f"r-{number}",
-            item_id=str(item),
-            ts_ms=START_MS + number,
-            joined_ts_ms=START_MS,
-            action_ts_ms=0,
-            action_logged_ts_ms=0,
-            sampling_rate=1.0,
-            features={"item_id": item},
-            labels={"click": label},
-            masks={"click": 1.0},
-            scores={},
-        )
-        self.producer.produce(self.topics["examples"], b"".join(encode([example])), f"r-{number}", 0)
-
-    def refuse(self, topic: str, offset: int, value: bytes) -> None:
-        headers = {"topic": topic, "partition": "0", "offset": str(offset), "reason": "malformed"}
-        self.producer.produce(self.topics["dead_letters"], value, headers=list(headers.items()))
+        self.topics.joined(number, example(number, item, label))
 
 
 @pytest.fixture
-def backfill(bootstrap: str, tmp_path: Path, cluster: Cluster) -> Backfill:
-    return Backfill(bootstrap, tmp_path, cluster.address)
-
-
-def request(number: int, *items: int, ts_ms: int | None = None) -> dict[str, Any]:
-    shown = [{"item_id": item} for item in items]
-    return {"request_id": f"r-{number}", "ts": ts_ms or START_MS + number, "items": shown}
+def backfill(topics: Topics, tmp_path: Path, cluster: Cluster) -> Backfill:
+    return Backfill(topics, tmp_path, cluster.address)
 
 
 def beat(ts_ms: int) -> dict[str, Any]:
@@ -109,10 +74,10 @@ def beat(ts_ms: int) -> dict[str, Any]:
 def test_a_topic_that_has_examples_is_refused_and_named(backfill: Backfill) -> None:
     check_examples(backfill.job())
     backfill.teach(1, 10, 1.0)
-    assert backfill.producer.flush(10) == 0
+    backfill.topics.flush()
     with pytest.raises(JobError) as refusal:
         check_examples(backfill.job())
-    topic = backfill.topics["examples"]
+    topic = backfill.topics.names["examples"]
     assert f"{topic} has examples already" in str(refusal.value)
     assert f"--set kafka.topics.examples={topic}-backfill" in str(refusal.value)
     check_examples(backfill.job(append=True))
@@ -147,10 +112,10 @@ def test_the_sum_is_drawn_from_the_files_when_flink_has_finished(
     backfill.write("features/1.jsonl.gz", request(1, 10, 11), request(3, 10, 11, ts_ms=START_MS + 60_000))
     click = {"request_id": "r-1", "item_id": 10, "action": "click", "ts": START_MS + 5}
     backfill.write("actions/0.jsonl", click, beat(START_MS + 50_000))
-    backfill.refuse(f"file:{backfill.folder}/features/0.jsonl", 3, b"{garbage")
+    backfill.topics.dead(f"file:{backfill.folder}/features/0.jsonl", b"{garbage", 3, "malformed")
     for number, item, label in ((1, 10, 1.0), (1, 11, 0.0), (2, 10, 0.0)):
         backfill.teach(number, item, label)
-    assert backfill.producer.flush(10) == 0
+    backfill.topics.flush()
     told: list[str] = []
     summary = follow(
         backfill.job(), backfill.run, cluster.add("FINISHED", name="films-backfill"), told.append
@@ -170,9 +135,9 @@ def test_topics_are_read_to_the_ends_that_they_had_when_the_backfill_began(
     backfill: Backfill, cluster: Cluster
 ) -> None:
     def produce(number: int) -> None:
-        backfill.producer.produce(backfill.topics["features"], orjson.dumps(request(number, 10)), partition=0)
-        backfill.producer.produce(backfill.topics["actions"], orjson.dumps(beat(START_MS)), partition=0)
-        assert backfill.producer.flush(10) == 0
+        backfill.topics.request(number, 10)
+        backfill.topics.put("actions", orjson.dumps(beat(START_MS)))
+        backfill.topics.flush()
 
     produce(1)
     kafka = backfill.job(kind="kafka", features=None, actions=None)

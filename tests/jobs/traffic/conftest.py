@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from jobs.spec import Job
+from tests.jobs.topics import Topics
 
 SCHEMA = {
     "features": {
@@ -27,22 +28,10 @@ SCHEMA = {
 
 
 @pytest.fixture
-def topics(bootstrap: str) -> dict[str, str]:
-    """The names of topics that exist and that no other test uses."""
-    run, client = uuid.uuid4().hex, Producer({"bootstrap.servers": bootstrap, "log_level": 0})
-    names = {name: f"{name}-{run}" for name in ("features", "actions", "examples", "dead_letters", "updates")}
-    for name in names.values():
-        # Asking for a topic creates it.
-        client.list_topics(name, timeout=10)
-    return names
-
-
-@pytest.fixture
-def make_job(bootstrap: str, topics: dict[str, str]) -> Callable[..., Job]:
+def make_job(topics: Topics) -> Callable[..., Job]:
     def make(traffic: dict[str, Any], **blocks: Any) -> Job:
-        kafka = {"bootstrap": bootstrap, "topics": topics, "client": {"log_level": "0"}}
         return Job.model_validate(
-            {"name": "test", "kafka": kafka, "schema": SCHEMA, "traffic": traffic, **blocks}
+            {"name": "test", "kafka": topics.kafka, "schema": SCHEMA, "traffic": traffic, **blocks}
         )
 
     return make

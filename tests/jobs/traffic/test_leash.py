@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from jobs.spec import Job
 from jobs.traffic import leash as module
 from jobs.traffic.leash import LIMIT_PER_S, Leash
+from tests.jobs.topics import Topics
 
 
 @pytest.fixture
@@ -19,13 +20,13 @@ def leash(make_job: Callable[..., Job]) -> Iterator[Leash]:
 
 
 @pytest.fixture
-def commit(bootstrap: str, topics: dict[str, str]) -> Callable[[int, int], None]:
+def commit(bootstrap: str, topics: Topics) -> Callable[[int, int], None]:
     """Commit as the joiner of the job would."""
 
     def commit_offset(partition: int, offset: int) -> None:
         settings = {"bootstrap.servers": bootstrap, "group.id": "test-joiner", "log_level": 0}
         consumer = Consumer(settings)
-        place = TopicPartition(topics["features"], partition, offset)
+        place = TopicPartition(topics.names["features"], partition, offset)
         consumer.commit(offsets=[place], asynchronous=False)
         consumer.close()
 
