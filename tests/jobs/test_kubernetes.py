@@ -18,10 +18,12 @@ from jobs.kubernetes import check_kubernetes, manifest
 from jobs.load import JobFileError, load_job
 from pipelines.settings import JoinJob
 from pipelines.variables import filled_in
+from tests.films import FILMS
 
 CRD = Path(__file__).parent / "crd" / "flinkdeployments.flink.apache.org-v1.yml"
-FILMS = """
-name: films
+JOB = (
+    FILMS
+    + """
 seed: 7
 kafka:
   bootstrap: kafka.prod:9093
@@ -30,12 +32,6 @@ kafka:
     sasl.username: films
     sasl.password: ${KAFKA_PASSWORD}
     client.id: is $${not} a variable
-schema:
-  features:
-    user_id: {from: user.user_id}
-    item_id: {from: item.item_id}
-  labels:
-    click: {action: click, window_s: 10}
 joiner:
   parallelism: 3
   state_url: s3://bucket/films
@@ -47,6 +43,7 @@ kubernetes:
   variables: [AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY]
   task_manager: {cpu: 2, memory: 4g}
 """
+)
 
 
 @cache
@@ -71,7 +68,7 @@ def closed(schema: Any) -> Any:
 
 @pytest.fixture
 def films(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
-    def made(*overrides: str, text: str = FILMS) -> list[dict[str, Any]]:
+    def made(*overrides: str, text: str = JOB) -> list[dict[str, Any]]:
         file = tmp_path / "films.yaml"
         file.write_text(text)
         return manifest(load_job(file, overrides, (check_kubernetes,), keeps_secrets=True))
@@ -250,7 +247,7 @@ def test_what_pods_can_not_run_is_refused_with_a_sentence(
 
 def test_the_command_prints_documents_that_kubectl_reads(tmp_path: Path) -> None:
     file = tmp_path / "films.yaml"
-    file.write_text(FILMS)
+    file.write_text(JOB)
     result = CliRunner().invoke(freshet, ["k8s", str(file)])
     assert result.exit_code == 0, result.output
     documents = list(yaml.safe_load_all(result.output))
@@ -262,7 +259,7 @@ def test_the_command_prints_documents_that_kubectl_reads(tmp_path: Path) -> None
 
 def test_the_command_says_what_is_wrong_and_ends_with_two(tmp_path: Path) -> None:
     file = tmp_path / "films.yaml"
-    file.write_text(FILMS.replace("kafka.prod:9093", "embedded"))
+    file.write_text(JOB.replace("kafka.prod:9093", "embedded"))
     result = CliRunner().invoke(freshet, ["k8s", str(file)])
     assert result.exit_code == 2
-    assert f"{file}:5:14: kafka.bootstrap: is embedded" in result.output
+    assert f"{file}:11:14: kafka.bootstrap: is embedded" in result.output

@@ -7,23 +7,14 @@ import pytest
 
 from jobs.roles import run_role
 from jobs.spec import Job
+from tests.films import films
 
 
 def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, role: str, entry: str, **blocks: Any) -> Any:
     """What `role` calls `entry` with: its options, or its arguments by name."""
     calls: list[Any] = []
     monkeypatch.setattr(entry, lambda *options, **arguments: calls.append((*options, arguments)[0]))
-    job = Job.model_validate(
-        {
-            "name": "demo",
-            "kafka": {"bootstrap": "localhost:9092"},
-            "schema": {
-                "features": {"user_id": {"from": "user.user_id"}},
-                "labels": {"click": {"action": "click", "window_s": 10}},
-            },
-            **blocks,
-        }
-    )
+    job = Job.model_validate(films(kafka={"bootstrap": "localhost:9092"}, **blocks))
     run_role(job, role, 0, tmp_path, resume=False)
     return calls[0]
 

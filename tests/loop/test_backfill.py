@@ -7,21 +7,18 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.films import FILMS
 from tests.loop.conftest import Started
 
 pytestmark = pytest.mark.stack
 
-JOB = """
-name: films
-schema:
-  features:
-    user_id: {from: user.user_id}
-    item_id: {from: item.item_id}
-  labels:
-    click: {action: click, window_s: 10}
+JOB = (
+    FILMS
+    + """
 joiner:
   input: {kind: files, features: FOLDER/features, actions: FOLDER/actions.jsonl}
 """
+)
 REQUESTS, ITEMS = 400, 5
 START_MS = 1_700_000_000_000
 LAST_MS = START_MS + 1000 * REQUESTS

@@ -18,6 +18,7 @@ from ps.server import ShardProcess
 from ps.service import ShardService
 from ps.settings import ExpirySettings, OptimizerSettings, TableSettings
 from ps.shard import Shard
+from tests.films import films
 
 NOW_MS = 1_764_000_000_000
 HOUR_MS = 3_600_000
@@ -77,15 +78,8 @@ def job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[
     monkeypatch.chdir(tmp_path)
 
     def write(addresses: list[str], path: Path = Path("films.yaml")) -> str:
-        job = {
-            "name": "films",
-            "kafka": {"bootstrap": "127.0.0.1:1"} if addresses else {},
-            "schema": {
-                "features": {"user_id": {"from": "user.user_id"}, "item_id": {"from": "item.item_id"}},
-                "labels": {"click": {"action": "click", "window_s": 10}},
-            },
-            "ps": {"shards": 2, "addresses": addresses},
-        }
+        kafka = {"bootstrap": "127.0.0.1:1"} if addresses else {}
+        job = films(kafka=kafka, ps={"shards": 2, "addresses": addresses})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(job))
         return str(path)

@@ -11,6 +11,13 @@ from tests.pipelines.conftest import JOB
 PARTITIONS = 2
 PATIENCE_S = 120
 MAX_MESSAGE_BYTES = 1 << 20
+LABELS = {
+    "click": {"action": "click", "window_s": 3},
+    "buy": {"action": "buy", "window_s": 5, "late_s": 12},
+    "play": {"action": "play", "kind": "number", "take": "max", "window_s": 6},
+    "liked": {"action": ["like", "share"], "window_s": 4, "when": "value > 1.0 && user.user_id < 50"},
+}
+"""Of every kind, with windows so short that a test sees them close."""
 
 
 class Stack:

@@ -12,16 +12,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pipelines.codec import decode
 from pipelines.records import decode_action, decode_request
 from tests.pipelines.join.reference import join, resolutions
-from tests.pipelines.join.stack import PARTITIONS, Stack, wait_for
+from tests.pipelines.join.stack import LABELS, PARTITIONS, Stack, wait_for
 
 pytestmark = pytest.mark.stack
 
-LABELS = {
-    "click": {"action": "click", "window_s": 3},
-    "buy": {"action": "buy", "window_s": 5, "late_s": 12},
-    "play": {"action": "play", "kind": "number", "take": "max", "window_s": 6},
-    "liked": {"action": ["like", "share"], "window_s": 4, "when": "value > 1.0 && user.user_id < 50"},
-}
 DELAYS_S = {"click": 4.0, "buy": 20.0, "play": 7.0, "like": 5.0, "share": 5.0}
 """Longest time until an action: some are late, some too late."""
 REQUESTS_PER_S = 60
