@@ -10,7 +10,7 @@ import java.util.BitSet;
  * knows, and the other input alone would make negatives of it.
  */
 final class InputEnds {
-  private static final byte VERSION = 1;
+  private static final StateFormat FORMAT = new StateFormat("ends", 1);
 
   private final long outOfOrderMs;
   private final Input features = new Input();
@@ -55,7 +55,7 @@ final class InputEnds {
 
   /** Version (u8), then of features and actions each: u8 whether it is over, i64 latest time. */
   byte[] encode() {
-    ByteBuffer out = ByteBuffer.allocate(1 + 2 * (1 + Long.BYTES)).put(VERSION);
+    ByteBuffer out = FORMAT.begin(2 * (1 + Long.BYTES));
     for (Input input : new Input[] {features, actions}) {
       out.put((byte) (input.isOver ? 1 : 0)).putLong(input.latestMs);
     }
@@ -64,11 +64,7 @@ final class InputEnds {
 
   /** Of an input that is not over all readers begin again, also those that had ended. */
   void restore(byte[] data) {
-    ByteBuffer in = ByteBuffer.wrap(data);
-    byte version = in.get();
-    if (version != VERSION) {
-      throw new IllegalStateException("ends of version " + version + ": this joiner reads version " + VERSION);
-    }
+    ByteBuffer in = FORMAT.open(data);
     for (Input input : new Input[] {features, actions}) {
       input.isOver |= in.get() == 1;
       input.latestMs = Math.max(input.latestMs, in.getLong());

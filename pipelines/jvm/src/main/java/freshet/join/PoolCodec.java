@@ -9,7 +9,7 @@ import java.util.List;
  * i64 when shown, u32 length, id, u32 length, JSON; numbers are big endian.
  */
 final class PoolCodec {
-  private static final byte VERSION = 1;
+  private static final StateFormat FORMAT = new StateFormat("a pool", 1);
   private static final int NUMBERS_BYTES = Long.BYTES + 2 * Integer.BYTES;
   /** Each piece costs a place in the checkpoint's directory. */
   private static final int PIECE_ITEMS = 256;
@@ -26,11 +26,11 @@ final class PoolCodec {
 
   private static byte[] encodePiece(List<Pooled> items) {
     byte[][] ids = items.stream().map(item -> Utf8.bytes(item.itemId())).toArray(byte[][]::new);
-    int bytes = 1;
+    int bytes = 0;
     for (int place = 0; place < ids.length; place++) {
       bytes += NUMBERS_BYTES + ids[place].length + items.get(place).json().length;
     }
-    ByteBuffer out = ByteBuffer.allocate(bytes).put(VERSION);
+    ByteBuffer out = FORMAT.begin(bytes);
     for (int place = 0; place < ids.length; place++) {
       Pooled item = items.get(place);
       out.putLong(item.shownMs()).putInt(ids[place].length).put(ids[place]);
@@ -40,11 +40,7 @@ final class PoolCodec {
   }
 
   static List<Pooled> decode(byte[] piece) {
-    ByteBuffer in = ByteBuffer.wrap(piece);
-    byte version = in.get();
-    if (version != VERSION) {
-      throw new IllegalStateException("a pool of version " + version + ": this joiner reads version " + VERSION);
-    }
+    ByteBuffer in = FORMAT.open(piece);
     List<Pooled> items = new ArrayList<>();
     while (in.hasRemaining()) {
       long shownMs = in.getLong();

@@ -11,7 +11,7 @@ import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
  * each key is judged by the one that had it.
  */
 final class SavedTimes {
-  private static final byte VERSION = 1;
+  private static final StateFormat FORMAT = new StateFormat("event times", 1);
   private static final int GROUP_BYTES = Integer.BYTES + Long.BYTES;
 
   private final KeyGroupRange groups;
@@ -37,7 +37,7 @@ final class SavedTimes {
   byte[] encode(long watermarkMs) {
     // The end of a bounded input is no time: a job that goes on from there would refuse everything.
     long reachedMs = watermarkMs == Long.MAX_VALUE ? Long.MIN_VALUE : watermarkMs;
-    ByteBuffer out = ByteBuffer.allocate(1 + groups.getNumberOfKeyGroups() * GROUP_BYTES).put(VERSION);
+    ByteBuffer out = FORMAT.begin(groups.getNumberOfKeyGroups() * GROUP_BYTES);
     for (int group : groups) {
       raise(group, reachedMs);
       out.putInt(group).putLong(timeMsOf[group]);
@@ -47,11 +47,7 @@ final class SavedTimes {
 
   /** Takes up the groups that are this subtask's now. */
   void restore(byte[] data) {
-    ByteBuffer in = ByteBuffer.wrap(data);
-    byte version = in.get();
-    if (version != VERSION) {
-      throw new IllegalStateException("event times of version " + version + ": this joiner reads version " + VERSION);
-    }
+    ByteBuffer in = FORMAT.open(data);
     while (in.hasRemaining()) {
       int group = in.getInt();
       long timeMs = in.getLong();

@@ -9,7 +9,7 @@ import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
  * its share.
  */
 final class WaitingCounts {
-  private static final byte VERSION = 1;
+  private static final StateFormat FORMAT = new StateFormat("counts", 1);
 
   private final KeyGroupRange groups;
   private final int allGroups;
@@ -50,7 +50,7 @@ final class WaitingCounts {
 
   /** Version (u8), then u32 group, i64 requests, i64 bytes of each that has any. */
   byte[] encode() {
-    ByteBuffer out = ByteBuffer.allocate(1 + allGroups * (Integer.BYTES + 2 * Long.BYTES)).put(VERSION);
+    ByteBuffer out = FORMAT.begin(allGroups * (Integer.BYTES + 2 * Long.BYTES));
     for (int group = 0; group < allGroups; group++) {
       if (requestsOf[group] != 0) {
         out.putInt(group).putLong(requestsOf[group]).putLong(bytesOf[group]);
@@ -63,11 +63,7 @@ final class WaitingCounts {
 
   /** Takes up the groups that are this subtask's now. */
   void restore(byte[] data) {
-    ByteBuffer in = ByteBuffer.wrap(data);
-    byte version = in.get();
-    if (version != VERSION) {
-      throw new IllegalStateException("counts of version " + version + ": this joiner reads version " + VERSION);
-    }
+    ByteBuffer in = FORMAT.open(data);
     while (in.hasRemaining()) {
       int group = in.getInt();
       long requestsThere = in.getLong();
