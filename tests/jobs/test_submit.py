@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from jobs import submit
-from jobs.cli.group import freshet
+from tests.jobs.command import invoke
 from tests.jobs.pretended_flink import Cluster
 
 DEMO = str(Path(__file__).parents[2] / "jobs" / "demo.yaml")
@@ -27,12 +26,6 @@ Caused by: java.io.FileNotFoundException: Cannot find checkpoint or savepoint fi
 Caused by: java.lang.RuntimeException: Python process exits with code: 1
 \t... 15 more'''); raise SystemExit(1)"""
 BROKEN = "raise ModuleNotFoundError('No module named pemja')"
-
-
-def invoke(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(freshet, arguments)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
 
 
 def submit_to(cluster: Cluster, *arguments: str) -> tuple[int, str]:

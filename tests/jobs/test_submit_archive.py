@@ -12,8 +12,9 @@ from pyarrow import fs
 from jobs.archive import with_archive
 from jobs.load import load_job
 from jobs.stack.layout import RunDirectory
+from tests.jobs.command import invoke
 from tests.jobs.pretended_flink import Cluster, RefusedError
-from tests.jobs.test_submit import CHECKPOINT, DEMO, KAFKA, NEW, SUBMITTED, invoke
+from tests.jobs.test_submit import CHECKPOINT, DEMO, KAFKA, NEW, SUBMITTED
 
 ARCHIVE = ("--set", "joiner.archive.path=s3://b/examples")
 NAME = "demo-archive"

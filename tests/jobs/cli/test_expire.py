@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from jobs.cli.group import freshet
 from ps.metrics import ShardMetrics
 from ps.router import shard_of
 from ps.server import ShardProcess
@@ -19,6 +17,7 @@ from ps.service import ShardService
 from ps.settings import ExpirySettings, OptimizerSettings, TableSettings
 from ps.shard import Shard
 from tests.films import films
+from tests.jobs.command import invoke
 
 NOW_MS = 1_764_000_000_000
 HOUR_MS = 3_600_000
@@ -87,16 +86,14 @@ def job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[
     return write
 
 
-def invoke(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(freshet, ["expire", *arguments], env={"COLUMNS": "200"})
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
+def expire(*arguments: str) -> tuple[int, str]:
+    return invoke("expire", *arguments)
 
 
 def test_by_default_it_shows_what_the_job_file_would_remove_and_removes_nothing(shards, job_file):
     shards.advance()
     before = shards.rows("user_id")
-    status, output = invoke(job_file(shards.addresses))
+    status, output = expire(job_file(shards.addresses))
     assert status == 0
     assert "What would go (nothing has)" in output
     (user,) = [line for line in output.splitlines() if "user_id" in line]
@@ -107,13 +104,13 @@ def test_by_default_it_shows_what_the_job_file_would_remove_and_removes_nothing(
 
 
 def test_a_policy_can_be_tried_on_one_table_that_has_none(shards, job_file):
-    status, output = invoke(job_file(shards.addresses), "--table", "item_id", "--max-rows", "10", "--json")
+    status, output = expire(job_file(shards.addresses), "--table", "item_id", "--max-rows", "10", "--json")
     told = json.loads(output)
     assert (status, told["dry_run"], list(told["tables"])) == (0, True, ["item_id"])
     fate = told["tables"]["item_id"]
     assert (fate["rows"], fate["max_rows"], fate["would_remove"]) == (40, 10, 30)
     assert set(fate["ids"]) <= set(range(35))
-    told = json.loads(invoke("films.yaml", "--after-s", "3600", "--json")[1])
+    told = json.loads(expire("films.yaml", "--after-s", "3600", "--json")[1])
     assert told["tables"]["item_id"]["after_s"] == 3600
     assert shards.rows("item_id") == 40
 
@@ -121,13 +118,13 @@ def test_a_policy_can_be_tried_on_one_table_that_has_none(shards, job_file):
 def test_yes_removes_what_has_expired(shards, job_file):
     shards.advance()
     old = shards.rows("user_id")
-    status, output = invoke(job_file(shards.addresses), "--yes", "--json")
+    status, output = expire(job_file(shards.addresses), "--yes", "--json")
     fate = json.loads(output)["tables"]["user_id"]
     assert status == 0
     assert shards.rows("user_id") == 3
     assert (fate["rows"], fate["removed"]) == (old, old - 3)
     assert shards.rows("item_id") == 40
-    assert "What has gone" in invoke("films.yaml", "--yes")[1]
+    assert "What has gone" in expire("films.yaml", "--yes")[1]
 
 
 def test_the_shards_of_a_local_run_are_those_of_its_own_job_file(shards, job_file, monkeypatch):
@@ -135,16 +132,16 @@ def test_the_shards_of_a_local_run_are_those_of_its_own_job_file(shards, job_fil
     job_file(shards.addresses, Path("runs/films-1/job.yaml"))
     Path("runs/films-1/roles.json").write_text(json.dumps({"job": "films", "state": "running"}))
     Path("runs/films-latest").symlink_to("films-1")
-    told = json.loads(invoke(job_file([]), "--json")[1])
+    told = json.loads(expire(job_file([]), "--json")[1])
     assert told["tables"]["user_id"]["rows"] == shards.rows("user_id")
 
 
 def test_without_a_run_it_says_so(job_file):
-    assert invoke(job_file([])) == (2, "Error: there is no run 'films'; runs here: none.\n")
+    assert expire(job_file([])) == (2, "Error: there is no run 'films'; runs here: none.\n")
     Path("runs/films-1").mkdir(parents=True)
     Path("runs/films-1/roles.json").write_text(json.dumps({"job": "films", "state": "stopped"}))
     Path("runs/films-latest").symlink_to("films-1")
-    status, output = invoke("films.yaml")
+    status, output = expire("films.yaml")
     assert status == 1
     assert output.startswith("Error: films is not running: its newest run (")
     assert ") is stopped. Start it with `freshet run`" in output
@@ -152,7 +149,7 @@ def test_without_a_run_it_says_so(job_file):
 
 def test_shards_that_do_not_answer_are_named(job_file, monkeypatch):
     monkeypatch.setattr("jobs.expiry._RECONNECT_S", 0.1)
-    status, output = invoke(job_file(["127.0.0.1:1", "127.0.0.1:2"]))
+    status, output = expire(job_file(["127.0.0.1:1", "127.0.0.1:2"]))
     assert status == 1
     assert "Error: shard 0 at 127.0.0.1:1 can't be reached: " in output
 
@@ -166,6 +163,6 @@ def test_shards_that_do_not_answer_are_named(job_file, monkeypatch):
     ],
 )
 def test_what_makes_no_sense_is_bad_input(arguments, message, shards, job_file):
-    status, output = invoke(job_file(shards.addresses), *arguments)
+    status, output = expire(job_file(shards.addresses), *arguments)
     assert status == 2
     assert message in " ".join(output.split())

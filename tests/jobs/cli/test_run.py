@@ -5,10 +5,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner
 
-from jobs.cli.group import freshet
 from jobs.spec import Job
+from tests.jobs.command import invoke
 
 JOBS = Path(__file__).parents[3] / "jobs"
 DEMO, KUAIRAND = str(JOBS / "demo.yaml"), str(JOBS / "kuairand.yaml")
@@ -51,12 +50,6 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
     return here
-
-
-def invoke(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(freshet, arguments)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
 
 
 def test_run_starts_the_loop_with_its_options(started: Started) -> None:

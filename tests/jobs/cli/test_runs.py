@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from jobs.cli import report
-from jobs.cli.group import freshet
+from tests.jobs.command import invoke
 
 DEMO = Path(__file__).parents[3] / "jobs" / "demo.yaml"
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
@@ -87,12 +86,6 @@ def write_run(job: str, pid: int, state: str = "running", number: int = 1, **mor
     link.unlink(missing_ok=True)
     link.symlink_to(run.name)
     return run.resolve()
-
-
-def invoke(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(freshet, arguments)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
 
 
 def test_status_of_a_run_where_all_is_well(supervisors: Supervisors) -> None:
