@@ -5,10 +5,11 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
 TARGETS = ("setup", "demo", "test", "lint", "sanitize", "mutants", "bench", "clean")
@@ -174,17 +175,10 @@ def test_a_signal_that_ends_the_demo_reaches_it_and_leaves_no_complaint(set_up, 
         demo, cwd=set_up, env=variables, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
-            wait_for((set_up / "told").exists)
+            wait_for((set_up / "told").exists, "the set-up to begin", 20)
             send(process.pid, number)
             complaint = process.communicate(timeout=20)[1]
         finally:
             process.kill()
     assert (set_up / "ended").read_text().strip() == number.name[3:]
     assert number == signal.SIGTERM or b"***" not in complaint
-
-
-def wait_for(condition, patience_s=20):
-    deadline_s = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)

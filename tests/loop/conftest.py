@@ -16,20 +16,10 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from tests.waiting import PATIENCE_S, wait_for
+
 ROOT = Path(__file__).parents[2]
 JOBS = ROOT / "jobs"
-PATIENCE_S = 240.0
-
-
-def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """The first true value of `condition`; an AssertionError when it takes too long."""
-    deadline_s = time.monotonic() + patience_s
-    while (began_s := time.monotonic()) < deadline_s:
-        if value := condition():
-            return value
-        # A look that takes long leaves the processor to those who are waited for.
-        time.sleep(max(0.1, time.monotonic() - began_s))
-    raise AssertionError(f"waited {patience_s:.0f} s in vain for {what}")
 
 
 class Started:

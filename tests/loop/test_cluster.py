@@ -29,7 +29,7 @@ from jobs.stack.layout import PROJECT, RunDirectory
 from jobs.stack.process import Process
 from jobs.stack.rest import FlinkRest, FlinkUnreachableError, is_running
 from jobs.topics import read_topic
-from tests.loop.conftest import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

@@ -16,7 +16,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from jobs.stack.addresses import free_addresses
-from tests.loop.conftest import JOBS, ROOT, Started, wait_for
+from tests.loop.conftest import JOBS, ROOT, Started
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.loop.conftest import JOBS, Started, processes_of, wait_for
+from tests.loop.conftest import JOBS, Started, processes_of
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

@@ -14,8 +14,9 @@ import pytest
 from pipelines.schema import ExampleSchema
 from ps.client import Shards
 from tests.model.processes import SHARDS
-from tests.pipelines.archiving import Cluster, Writer, count, in_topic, running_cluster, wait_for
+from tests.pipelines.archiving import Cluster, Writer, count, in_topic, running_cluster
 from tests.pipelines.conftest import JOB
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

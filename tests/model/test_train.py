@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from pipelines.example_pb2 import ExampleList
 from ps.client import PushRefused, Span
 from ps.settings import TableSettings
 from tests.model.processes import SHARDS
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelSettings(hidden=(8,))
@@ -232,13 +232,6 @@ def metric(url: object, name: str) -> float:
     return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
 
 
-def wait_until(condition) -> None:
-    end = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.mark.stack
 def test_a_shard_that_falls_back_learns_again_what_it_forgot_and_no_more(
     small, broker, make_batches, start, tmp_path
@@ -250,15 +243,19 @@ def test_a_shard_that_falls_back_learns_again_what_it_forgot_and_no_more(
     shard, said = start(SHARDS, schema, "127.0.0.1:0", snapshots)
     address = said["address"]
     trainer, told = start(TRAINER, schema, address, broker.address, topic)
+
+    def learnt() -> float:
+        return metric(told["metrics"], "freshet_trainer_examples_total")
+
     broker.send(topic, values[:10])
-    wait_until(lambda: metric(told["metrics"], "freshet_trainer_examples_total") == 100)
+    wait_for(lambda: learnt() == 100, "the trainer to learn", TIMEOUT_S)
     # Its only snapshot is the empty one of its start: all it has learnt is lost.
     shard.kill()
     shard.wait()
     start(SHARDS, schema, address, snapshots)
     broker.send(topic, values[10:])
-    wait_until(lambda: metric(told["metrics"], "freshet_trainer_examples_total") >= 300)
-    assert metric(told["metrics"], "freshet_trainer_examples_total") == 300
+    wait_for(lambda: learnt() >= 300, "the trainer to learn", TIMEOUT_S)
+    assert learnt() == 300
     assert metric(told["metrics"], "freshet_trainer_rewinds_total") >= 1
     assert metric(told["metrics"], "freshet_trainer_backlog_messages") == 0
     trainer.send_signal(signal.SIGTERM)

@@ -1,7 +1,6 @@
 """An archive of made-up examples on a real broker and a real Flink cluster."""
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,11 +9,11 @@ import pytest
 from pipelines.codec import encode
 from pipelines.records import Example
 from tests.pipelines.conftest import JOB
+from tests.waiting import wait_for
 
 HOUR_MS = 3_600_000
 COMPACT_EVERY = 4
 START_MS = 1_764_000_000_000
-PATIENCE_S = 120
 
 
 class Cluster:
@@ -74,18 +73,6 @@ def running_cluster(folder) -> Iterator[Cluster]:
     finally:
         for process in reversed(started.processes):
             process.kill()
-
-
-def wait_for(condition, what, retry=(), patience_s=PATIENCE_S):
-    deadline_s = time.monotonic() + patience_s
-    while time.monotonic() < deadline_s:
-        try:
-            if value := condition():
-                return value
-        except retry:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"waited {patience_s} s in vain for {what}")
 
 
 def within_three_hours(number) -> int:

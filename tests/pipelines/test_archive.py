@@ -10,16 +10,15 @@ from pipelines.settings import JoinJob
 from tests.pipelines.archiving import (
     COMPACT_EVERY,
     HOUR_MS,
-    PATIENCE_S,
     START_MS,
     Writer,
     count,
     in_files,
     in_topic,
     running_cluster,
-    wait_for,
 )
 from tests.pipelines.conftest import JOB
+from tests.waiting import PATIENCE_S, wait_for
 
 HOURS = 600
 GOLDEN = Path(__file__).parents[1] / "golden" / "archive_columns_v1.txt"

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,25 +22,16 @@ import pytest
 
 from ps.dense_files import DenseFiles
 from ps.updates import Update, encode
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 20
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of `condition`."""
-    end = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"in {TIMEOUT_S} s it did not happen: {what}")
+wait_soon = partial(wait_for, patience_s=TIMEOUT_S)
 
 
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], Any], str], Any]:
-    return wait_until
+    return wait_soon
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +57,7 @@ class Broker:
 
     def make_topic(self, topic: str) -> str:
         """Topics come into being when they are asked for."""
-        wait_until(lambda: self._producer.list_topics(topic, timeout=5).topics[topic].error is None, topic)
+        wait_soon(lambda: self._producer.list_topics(topic, timeout=5).topics[topic].error is None, topic)
         return topic
 
 
@@ -164,10 +156,10 @@ class Replica:
         return self.predict(user_id, item_id)["items"][0]["scores"][label]
 
     def wait_ready(self) -> None:
-        wait_until(lambda: self.ask("GET", "/readyz")[0] == 200, f"ready: {self.get('/readyz')}")
+        wait_soon(lambda: self.ask("GET", "/readyz")[0] == 200, f"ready: {self.get('/readyz')}")
 
     def wait_applied(self, count: int) -> dict[str, Any]:
-        wait_until(lambda: self.get("/v1/status")["updates"]["applied"] >= count, f"{count} updates applied")
+        wait_soon(lambda: self.get("/v1/status")["updates"]["applied"] >= count, f"{count} updates applied")
         return self.get("/v1/status")
 
     def kill(self) -> None:

@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.waiting import wait_for
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -103,12 +105,5 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def wait() -> Callable[..., None]:
-    """Waits until `condition()` holds; fails with `what` after `timeout_s`."""
-
-    def wait(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not after {timeout_s} s: {what}"
-            time.sleep(0.02)
-
-    return wait
+    """`wait_for` with the patience that a page deserves."""
+    return partial(wait_for, patience_s=20.0)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import orjson
 from confluent_kafka import Producer
 
-from tests.pipelines.join.stack import PARTITIONS, Stack, wait_for
+from tests.pipelines.join.stack import PARTITIONS, Stack
+from tests.waiting import wait_for
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "savepoints"
 BASE_S = 1_764_000_000

@@ -1,15 +1,14 @@
 """The embedded broker and Flink cluster as `freshet run` starts them, part by part, for the joiner alone."""
 
 import shutil
-import time
 import urllib.request
 
 import pytest
 
 from tests.pipelines.conftest import JOB
+from tests.waiting import wait_for
 
 PARTITIONS = 2
-PATIENCE_S = 120
 MAX_MESSAGE_BYTES = 1 << 20
 LABELS = {
     "click": {"action": "click", "window_s": 3},
@@ -159,16 +158,3 @@ class Stack:
     def kill(self):
         for process in reversed(self.processes):
             process.kill()
-
-
-def wait_for(condition, what, retry=(), patience_s=PATIENCE_S):
-    deadline_s = time.monotonic() + patience_s
-    while (began_s := time.monotonic()) < deadline_s:
-        try:
-            if value := condition():
-                return value
-        except retry:
-            pass
-        # A look that takes long leaves the processor to those who are waited for.
-        time.sleep(max(0.2, time.monotonic() - began_s))
-    raise AssertionError(f"waited {patience_s} s in vain for {what}")

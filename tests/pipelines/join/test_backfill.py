@@ -12,7 +12,8 @@ import pytest
 from confluent_kafka import Producer
 
 from pipelines.codec import decode
-from tests.pipelines.join.stack import LABELS, PARTITIONS, Stack, wait_for
+from tests.pipelines.join.stack import LABELS, PARTITIONS, Stack
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

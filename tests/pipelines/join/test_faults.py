@@ -12,7 +12,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pipelines.codec import decode
 from pipelines.records import decode_action, decode_request
 from tests.pipelines.join.reference import join, resolutions
-from tests.pipelines.join.stack import LABELS, PARTITIONS, Stack, wait_for
+from tests.pipelines.join.stack import LABELS, PARTITIONS, Stack
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

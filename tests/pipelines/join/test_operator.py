@@ -10,7 +10,8 @@ import pytest
 from pipelines.join.intake import Intake
 from pipelines.settings import PoolSettings
 from tests.pipelines.join.conftest import Cluster
-from tests.pipelines.join.stack import MAX_MESSAGE_BYTES, PARTITIONS, wait_for
+from tests.pipelines.join.stack import MAX_MESSAGE_BYTES, PARTITIONS
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 

@@ -16,8 +16,8 @@ from tests.pipelines.join.savepoints import (
     heartbeats,
     send,
 )
-from tests.pipelines.join.stack import wait_for
 from tests.pipelines.join.test_operator import resolved
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 
