@@ -11,7 +11,7 @@ as many Zipf draws), each in millions of ids a second by contender:
 
 - `ours`, and `ours_python`, the same through NumPy;
 - `ceiling`: known row numbers gathered from an array, the best of no prefetch and prefetch to either level;
-  `ceiling_spread`: the same where rows begin in even and odd lines, as those of ours and of the peers below;
+- `ceiling_spread`: the same where rows begin in even and odd lines, as ours and those of the peers below;
 - `libcuckoo`;
 - `absl`, `absl_prefetch`, `boost_prefetch`: a flat map to row numbers without a lock, so that two threads
   only look up. `prefetch`: the slot (absl) and the row are asked for 32 ids ahead.
@@ -96,7 +96,7 @@ def draw(case: str, rows: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def rate(call: Callable[[np.ndarray], object], batches: list[np.ndarray], threads: int) -> float:
-    """Millions of ids a second; each thread has its share of the batches, of which the first are not timed."""
+    """Millions of ids a second; each thread has its share of the batches. The first ones are not timed."""
 
     def share(thread: int, of: list[np.ndarray]) -> None:
         for batch in of[thread::threads]:
