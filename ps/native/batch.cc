@@ -17,15 +17,19 @@ namespace {
 class SeenInSegment {
  public:
   SeenInSegment(const Probe* probes, size_t longest_run)
-      : probes_(probes), mask_(std::bit_ceil(4 * longest_run + 1) - 1), ends_(mask_ + 1) {}
+      : probes_(probes), mask_(std::bit_ceil(16 * longest_run + 1) - 1), ends_(mask_ + 1) {}
 
   void begin_segment(uint32_t index) { begin_ = index; }
   // The index of the probe with this hash, or, if there is none, `index`, where it will be.
   uint32_t find_or_add(uint64_t hash, uint32_t index) {
-    size_t slot = hash & mask_;
-    while (ends_[slot] > begin_ && probes_[ends_[slot] - 1].hash != hash) slot = (slot + 1) & mask_;
-    if (ends_[slot] <= begin_) ends_[slot] = index + 1;
-    return ends_[slot] - 1;
+    for (size_t slot = hash & mask_;; slot = (slot + 1) & mask_) {
+      const uint32_t end = ends_[slot];
+      if (end <= begin_) {
+        ends_[slot] = index + 1;
+        return index;
+      }
+      if (probes_[end - 1].hash == hash) return end - 1;
+    }
   }
 
  private:
@@ -100,14 +104,17 @@ SummedGradients::SummedGradients(Probes& probes, const float* gradients, size_t 
   const std::span<Probe> all = probes.all();
   SeenInSegment seen(all.data(), probes.longest_run());
   uint32_t kept = 0;
-  for (size_t i = 0; i < all.size(); ++i) {
-    const Probe probe = all[i];
-    if (i == 0 || segment_of(all[kept - 1].hash) != segment_of(probe.hash)) seen.begin_segment(kept);
-    const uint32_t first = seen.find_or_add(probe.hash, kept);
-    if (first == kept) {
-      all[kept++] = probe;
-    } else {
-      add(all[first], probe.position);
+  for (size_t i = 0; i < all.size();) {
+    const size_t segment = segment_of(all[i].hash);
+    seen.begin_segment(kept);
+    for (; i < all.size() && segment_of(all[i].hash) == segment; ++i) {
+      const uint32_t first = seen.find_or_add(all[i].hash, kept);
+      if (first != kept) {
+        add(all[first], all[i].position);
+        continue;
+      }
+      if (kept != i) all[kept] = all[i];
+      ++kept;
     }
   }
   probes.keep_first(kept);
