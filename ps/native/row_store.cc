@@ -12,7 +12,8 @@ RowStore::RowStore(const RowStore& other, RowSpace& space)
       rows_in_last_slab_(other.rows_in_last_slab_),
       slabs_(other.slabs_) {
   for (size_t s = 0; s < slabs_.size(); ++s) {
-    std::copy_n(other.at(slabs_[s]), used_rows(s) * space_.row_bytes(), at(slabs_[s]));
+    const auto end = static_cast<uint32_t>(slabs_[s] + used_rows(s));
+    std::copy(other.at(slabs_[s]), other.at(end), at(slabs_[s]));
     std::copy_n(&other.meta(slabs_[s]), used_rows(s), &meta(slabs_[s]));
   }
 }
