@@ -22,7 +22,7 @@ from ps.arrays import Bytes, Int64, Uint32
 from ps.settings import AdmissionSettings, Block, DiskSettings, TableSettings, WhenFull
 
 MAX_ROWS: Final = (1 << 32) - 2
-SLICE_ROWS: Final = 8192
+SLICE_ROWS: Final = 4096
 DISK_SLICE_ROWS: Final = 256
 """Of rows on disk: to look at one takes 7 µs, to remove it as much again, in memory less than a tenth."""
 _CLOCK_ROWS: Final = 31
