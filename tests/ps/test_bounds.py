@@ -60,6 +60,17 @@ def test_a_batch_that_is_refused_counts_as_no_sighting():
     assert has(table, [5]) == [False]
 
 
+def test_a_sighting_that_has_left_the_window_admits_nobody():
+    table = table_with(admission=AdmissionSettings(min_count=2, window_s=3600))
+    set_clock(table, NOW_MS)
+    learn(table, [5])
+    set_clock(table, NOW_MS + 2 * HOUR_MS)
+    learn(table, [5], NOW_MS + 2 * HOUR_MS)
+    assert has(table, [5]) == [False]
+    learn(table, [5], NOW_MS + 2 * HOUR_MS)
+    assert has(table, [5]) == [True]
+
+
 def test_a_row_that_was_removed_has_to_be_admitted_again():
     table = table_with(admission=AdmissionSettings(min_count=2))
     for expected in (False, True):

@@ -59,6 +59,14 @@ def test_a_new_row_starts_from_its_initial_value():
     assert np.array_equal(table.lookup(EXTREMES), before - np.float32(0.5))
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3, 16, 40])
+def test_each_of_three_gradients_of_an_id_counts(dim: int):
+    table = make(dim, optimizer="sgd", kind="zeros")
+    grads = np.arange(1, 4, dtype=np.float32)[:, None].repeat(dim, axis=1)
+    table.apply_gradients(np.full(3, 5), grads)
+    assert np.array_equal(table.lookup(np.array([5])), np.full((1, dim), -0.5 * 6))
+
+
 def test_gradients_of_a_repeated_id_are_summed_into_one_step():
     repeated, single = make(placement_seed=1), make(placement_seed=2)
     ids = np.array([5, 9, 5, 5, 9, 1], np.int64)
