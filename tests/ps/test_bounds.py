@@ -282,6 +282,15 @@ def test_a_limit_below_what_was_restored_is_come_down_to_a_slice_at_a_time():
     assert sizes == [7952, 5904, 3856, 1808, 1000]
 
 
+def test_ids_that_come_and_are_removed_leave_no_longer_a_roster_than_twice_the_rows_and_a_thousand():
+    table = table_with(dim=1, max_rows=1_000_000)
+    for start in range(0, 50_000, 500):
+        ids = np.arange(start, start + 500)
+        learn(table, ids)
+        table.remove(ids[5:])
+        assert len(table.bounds_state().roster) <= 2 * len(table) + 1024
+
+
 def test_memory_of_expired_rows_serves_the_next():
     table = table_with(dim=16, expiry=ExpirySettings(after_s=3600))
     peak = 0
