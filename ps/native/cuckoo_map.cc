@@ -38,7 +38,6 @@ void CuckooMap::allocate() {
 }
 
 bool CuckooMap::insert(uint64_t hash, uint32_t row) {
-  if (insert_first(hash, row)) return true;
   const Choice choice = view_.choose(hash);
   const std::optional<uint32_t> room = make_room(choice);
   if (!room) return false;
@@ -69,6 +68,7 @@ size_t CuckooMap::small_page_bytes() const {
 // Most chains are of one move. Else breadth first, so that the shortest wins; bounded, so that an insert is.
 // The shortest chain passes no bucket twice.
 std::optional<uint32_t> CuckooMap::make_room(Choice choice) {
+  if (!view_.is_full(choice.first)) return choice.first;
   if (!view_.is_full(choice.second)) return choice.second;
   if (const std::optional<Move> move = view_.one_move(choice)) {
     move_key(*move);

@@ -145,14 +145,6 @@ class CuckooMap {
   const View& view() const { return view_; }
   // The key must be absent. False: no place within the search bound, and nothing has changed.
   bool insert(uint64_t hash, uint32_t row);
-  // The same, in its first bucket or not at all.
-  bool insert_first(uint64_t hash, uint32_t row) {
-    const uint32_t first = view_.choose(hash).first;
-    if (view_.is_full(first)) return false;
-    put(first, hash, row);
-    ++size_;
-    return true;
-  }
   // The row that the key had, or kNoRow.
   uint32_t erase(uint64_t hash);
 
@@ -172,6 +164,8 @@ class CuckooMap {
   size_t small_page_bytes() const;
 
  private:
+  friend class Refill;
+
   static constexpr size_t kSearchNodes = 512;
 
   struct Node {

@@ -4,22 +4,13 @@
 #include <bit>
 #include <utility>
 
+#include "refill.h"
+
 namespace freshet {
 namespace {
 
 constexpr uint32_t kStep = Arena::kGranuleBytes / sizeof(Bucket);
 constexpr uint32_t kFew = 8;
-
-// What a piece's salt decides, so that pieces which fill up together neither grow nor split in one batch:
-// `least`, or up to `spread` more.
-size_t by_salt(const CuckooMap& map, unsigned byte, size_t least, size_t spread) {
-  return least + spread * (map.view().salt >> 8 * byte & 0xff) / 256;
-}
-
-// 0.95 to 0.97 of the slots.
-size_t most_keys(const CuckooMap& map) {
-  return by_salt(map, 0, map.slots() * 95 / 100, map.slots() * 2 / 100);
-}
 
 // Whole granules of the arena, or eights where the heap has the map; the smallest double.
 uint32_t round_buckets(size_t buckets) {
@@ -28,20 +19,8 @@ uint32_t round_buckets(size_t buckets) {
   return static_cast<uint32_t>((buckets + unit - 1) / unit * unit);
 }
 
-// A quarter to five twelfths more.
-uint32_t next_buckets(const CuckooMap& map) {
-  if (map.buckets() < kFew) return 2 * map.buckets();
-  return round_buckets(by_salt(map, 1, map.buckets() * 5 / 4, map.buckets() / 6));
-}
-
-// From here on it splits: half of the most, or more.
-uint32_t most_buckets(const CuckooMap& map) {
-  constexpr size_t kHalf = GrowingMap::kMaxBuckets / 2;
-  return static_cast<uint32_t>(by_salt(map, 2, kHalf, kHalf));
-}
-
-// Buckets for `keys` at a load of 0.72: as after a step.
-uint32_t buckets_for(size_t keys) { return round_buckets((keys * 100 + 359) / 360); }
+// Buckets for `keys` at a load of 0.73: as after a step.
+uint32_t buckets_for(size_t keys) { return round_buckets((keys * 100 + 364) / 365); }
 
 }  // namespace
 
@@ -49,23 +28,23 @@ GrowingMap::GrowingMap(uint64_t seed, size_t expected_keys, Arena& arena) : seed
   while (depth_ < kMaxDepth && buckets_for(expected_keys >> depth_) > kMaxBuckets) ++depth_;
   const uint32_t buckets = buckets_for(expected_keys >> depth_);
   for (uint32_t prefix = 0; prefix < uint32_t{1} << depth_; ++prefix) {
-    pieces_.push_back({empty_map(buckets), prefix, depth_});
+    pieces_.push_back(new_piece(std::make_unique<CuckooMap>(buckets, draw(), arena_), prefix, depth_));
   }
   rebuild_directory();
 }
 
 GrowingMap::GrowingMap(const GrowingMap& other, Arena& arena)
-    : seed_(other.seed_), depth_(other.depth_), salts_(other.salts_), arena_(arena) {
+    : seed_(other.seed_), depth_(other.depth_), draws_(other.draws_), arena_(arena) {
   for (const Piece& p : other.pieces_) {
-    pieces_.push_back({std::make_unique<CuckooMap>(*p.map, arena_), p.prefix, p.depth});
+    pieces_.push_back({std::make_unique<CuckooMap>(*p.map, arena_), p.most_keys, p.prefix, p.depth});
   }
   rebuild_directory();
 }
 
 void GrowingMap::insert(uint64_t hash, uint32_t row) {
   for (;;) {
-    CuckooMap& map = *piece_of(hash).map;
-    if (map.size() < most_keys(map) && map.insert(hash, row)) return;
+    Piece& piece = piece_of(hash);
+    if (piece.map->size() < piece.most_keys && piece.map->insert(hash, row)) return;
     // A split adds a piece, and must neither move the others nor fail half way.
     if (pieces_.size() == pieces_.capacity()) pieces_.reserve(2 * pieces_.size());
     grow(piece_of(hash));
@@ -91,28 +70,31 @@ size_t GrowingMap::small_page_bytes() const {
   return total;
 }
 
+// Keys that found no place collide, and would again: they get a fresh salt.
 void GrowingMap::grow(Piece& piece) {
   ++version_;
-  const uint32_t buckets = piece.map->buckets();
-  const bool too_sparse = piece.map->size() < piece.map->slots() / 4 && buckets > 1;
+  const CuckooMap& map = *piece.map;
+  const uint64_t salt = map.size() < piece.most_keys ? draw() : map.view().salt;
+  const uint32_t next = next_buckets(map.buckets());
+  const bool too_sparse = map.size() < map.slots() / 4 && map.buckets() > 1;
   if (too_sparse) {
-    enlarge(piece, buckets);  // an unlucky salt, not a lack of room
-  } else if (next_buckets(*piece.map) > most_buckets(*piece.map) && piece.depth < kMaxDepth) {
-    split(piece);
+    enlarge(piece, map.buckets(), salt);  // an unlucky salt, not a lack of room
+  } else if (piece.depth < kMaxDepth && next > draw(kMaxBuckets / 2, kMaxBuckets / 2)) {
+    split(piece, salt);
   } else {
-    enlarge(piece, next_buckets(*piece.map));
+    enlarge(piece, next, salt);
   }
 }
 
-void GrowingMap::split(Piece& piece) {
+void GrowingMap::split(Piece& piece, uint64_t salt) {
   const unsigned depth = piece.depth + 1;
   const auto half = [depth](uint64_t hash) { return directory_bits(hash, depth) & 1; };
   size_t highs = 0;
   piece.map->for_each([&](uint64_t hash, uint32_t) { highs += half(hash); });
   auto [low_map, high_map] =
-      rebuilt<2>(*piece.map, {buckets_for(piece.map->size() - highs), buckets_for(highs)}, half);
-  Piece high{std::move(high_map), piece.prefix * 2 + 1, depth};
-  Piece low{std::move(low_map), piece.prefix * 2, depth};
+      rebuilt<2>(*piece.map, salt, {buckets_for(piece.map->size() - highs), buckets_for(highs)}, half);
+  Piece high = new_piece(std::move(high_map), piece.prefix * 2 + 1, depth);
+  Piece low = new_piece(std::move(low_map), piece.prefix * 2, depth);
   const unsigned deepest = std::max(depth_, depth);
   directory_.reserve(size_t{1} << deepest);
   piece_index_.reserve(size_t{1} << deepest);
@@ -122,31 +104,41 @@ void GrowingMap::split(Piece& piece) {
   rebuild_directory();
 }
 
-void GrowingMap::enlarge(Piece& piece, uint32_t buckets) {
-  piece.map = std::move(rebuilt<1>(*piece.map, {buckets}, [](uint64_t) { return size_t{0}; })[0]);
+void GrowingMap::enlarge(Piece& piece, uint32_t buckets, uint64_t salt) {
+  auto map = std::move(rebuilt<1>(*piece.map, salt, {buckets}, [](uint64_t) { return size_t{0}; })[0]);
+  piece = new_piece(std::move(map), piece.prefix, piece.depth);
   rebuild_directory();
 }
 
-// A fresh salt each time: what collided before does not again.
-std::unique_ptr<CuckooMap> GrowingMap::empty_map(uint32_t buckets) {
-  return std::make_unique<CuckooMap>(buckets, mix(++salts_, seed_ ^ kGolden), arena_);
+uint64_t GrowingMap::draw() { return mix(++draws_, seed_ ^ kGolden); }
+
+size_t GrowingMap::draw(size_t least, size_t spread) { return least + spread * (draw() >> 56) / 256; }
+
+GrowingMap::Piece GrowingMap::new_piece(std::unique_ptr<CuckooMap> map, uint32_t prefix, unsigned depth) {
+  const size_t slots = map->slots();
+  return {std::move(map), draw(slots * 90 / 100, slots * 3 / 100), prefix, depth};
 }
 
-// First buckets first: a key that went to its second would only have taken the place of one that is at home
-// there. Gives up on a size after a few salts.
+uint32_t GrowingMap::next_buckets(uint32_t buckets) {
+  if (buckets < kFew) return 2 * buckets;
+  return round_buckets(draw(buckets * size_t{6} / 5, buckets / 10));
+}
+
+// With the salt it had, first buckets come in the order of the old ones. Gives up on a salt at once, and on a
+// size after a few.
 template <size_t kParts, class Part>
-std::array<std::unique_ptr<CuckooMap>, kParts> GrowingMap::rebuilt(const CuckooMap& from,
+std::array<std::unique_ptr<CuckooMap>, kParts> GrowingMap::rebuilt(const CuckooMap& from, uint64_t salt,
                                                                    std::array<uint32_t, kParts> buckets,
                                                                    Part part) {
   for (unsigned attempt = 1;; ++attempt) {
     std::array<std::unique_ptr<CuckooMap>, kParts> maps;
-    for (size_t p = 0; p < kParts; ++p) maps[p] = empty_map(buckets[p]);
-    std::vector<Entry> away;
-    from.for_each([&](uint64_t hash, uint32_t row) {
-      if (!maps[part(hash)]->insert_first(hash, row)) away.push_back({hash, row});
-    });
-    const auto place = [&](const Entry& e) { return maps[part(e.hash)]->insert(e.hash, e.row); };
-    if (std::ranges::all_of(away, place)) return maps;
+    for (size_t p = 0; p < kParts; ++p) maps[p] = std::make_unique<CuckooMap>(buckets[p], salt, arena_);
+    std::vector<Refill> refills;
+    refills.reserve(kParts);
+    for (const auto& map : maps) refills.emplace_back(*map);
+    from.for_each([&](uint64_t hash, uint32_t row) { refills[part(hash)].add(hash, row); });
+    if (std::ranges::all_of(refills, &Refill::finish)) return maps;
+    salt = draw();
     if (attempt % 4) continue;
     for (uint32_t& b : buckets) b = round_buckets(b + std::max(b / 2, 1u));
   }

@@ -14,9 +14,9 @@
 namespace freshet {
 
 // The directory is indexed by the hash bits after those that chose the segment. A piece that is full, at a
-// load of 0.95 to 0.97, grows by a quarter to five twelfths, and splits in two before it has kMaxBuckets: one
-// insert never rebuilds more than one piece. Its salt says when, by how much and when it splits, so that
-// pieces are at all stages and the load of a large map is always about 0.82. A piece whose keys cannot be
+// load of 0.90 to 0.93, grows by a fifth to three tenths, and splits in two before it has kMaxBuckets: one
+// insert never rebuilds more than one piece. When, by how much and when it splits is drawn at random, so that
+// pieces are at all stages and the load of a large map is always about 0.81. A piece whose keys cannot be
 // told apart by the directory (a flood with a known seed) grows beyond kMaxBuckets instead.
 //
 // Not thread-safe: the segment has the lock.
@@ -56,12 +56,9 @@ class GrowingMap {
 
   struct Piece {
     std::unique_ptr<CuckooMap> map;
-    uint32_t prefix;  // the `depth` directory bits that all its keys share
+    size_t most_keys;  // when it has so many, it grows
+    uint32_t prefix;   // the `depth` directory bits that all its keys share
     unsigned depth;
-  };
-  struct Entry {
-    uint64_t hash;
-    uint32_t row;
   };
 
   size_t index_of(uint64_t hash) const { return directory_bits(hash, depth_); }
@@ -71,19 +68,24 @@ class GrowingMap {
   }
   Piece& piece_of(uint64_t hash) { return pieces_[piece_index_[index_of(hash)]]; }
   void grow(Piece& piece);
-  void split(Piece& piece);
-  void enlarge(Piece& piece, uint32_t buckets);
-  std::unique_ptr<CuckooMap> empty_map(uint32_t buckets);
+  void split(Piece& piece, uint64_t salt);
+  void enlarge(Piece& piece, uint32_t buckets, uint64_t salt);
+  Piece new_piece(std::unique_ptr<CuckooMap> map, uint32_t prefix, unsigned depth);
+  uint32_t next_buckets(uint32_t buckets);
+  // Drawn at random, so that pieces which fill up together neither grow nor split in one batch: `least`, or
+  // up to `spread` more.
+  size_t draw(size_t least, size_t spread);
+  uint64_t draw();
   // Maps with the keys of `from`, `part(hash)` says in which.
   template <size_t kParts, class Part>
-  std::array<std::unique_ptr<CuckooMap>, kParts> rebuilt(const CuckooMap& from,
+  std::array<std::unique_ptr<CuckooMap>, kParts> rebuilt(const CuckooMap& from, uint64_t salt,
                                                          std::array<uint32_t, kParts> buckets, Part part);
   void rebuild_directory();
 
   uint64_t seed_;
   unsigned depth_ = 0;
   uint64_t version_ = 0;
-  uint64_t salts_ = 0;
+  uint64_t draws_ = 0;
   std::vector<Piece> pieces_;
   // Both by directory bits: a search reads the one, a change the other.
   std::vector<CuckooMap::View> directory_;
