@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from ps.bounds import DISK_SLICE_ROWS, BoundsError, Policy
-from ps.settings import LEAST_MEMORY_BYTES, AdmissionSettings, DiskSettings, ExpirySettings, TableSettings
+from ps.settings import (
+    LEAST_MEMORY_BYTES,
+    AdmissionSettings,
+    DiskSettings,
+    ExpirySettings,
+    OptimizerSettings,
+    TableSettings,
+)
 from ps.tier import TieredTable
 
 HOUR_MS = 3_600_000
@@ -55,6 +62,13 @@ def test_an_id_on_disk_learns_without_being_admitted_anew(make_tiered):
     assert (table.lookup(cold) != before).all()
     counts = table.bounds_counts()
     assert (counts.refused, counts.admitted) == (100, 100)
+
+
+def test_an_id_whose_gradient_is_skipped_is_counted_and_gets_no_row(make_tiered):
+    table = make_tiered(max_rows=10, optimizer=OptimizerSettings(bad_gradients="skip"))
+    table.apply_gradients(np.array([1, 2]), np.array([[1, np.nan], [1, 1]], np.float32), NOW_MS)
+    assert table.skipped_rows == 1
+    assert table.contains(np.array([1, 2])).tolist() == [False, True]
 
 
 def test_rows_on_disk_expire_and_are_reported(make_tiered):
