@@ -16,10 +16,10 @@ as many Zipf draws), each in millions of ids a second by contender:
 - `absl`, `absl_prefetch`, `boost_prefetch`: a flat map to row numbers without a lock, so that two threads
   only look up. `prefetch`: the slot (absl) and the row are asked for 32 ids ahead.
 
-Each begins with as many batches that are not timed. null: not installed, or cannot do it. Beside them
-`growth_p50_ms`, `growth_p99_ms` and `growth_max_ms` of the batches of ours while it grows, each batch the
-median of its times in the rounds, and `growth_worst_ms`, the worst batch of any round, with the stops of the
-machine itself. For the whole run: `load_factor`,
+Each but `insert` begins with as many batches that are not timed. null: not installed, or cannot do it.
+Beside them `growth_p50_ms`, `growth_p99_ms` and `growth_max_ms` of the batches of ours while it grows, each
+batch the median of its times in the rounds, and `growth_worst_ms`, the worst batch of any round, with the
+stops of the machine itself. For the whole run: `load_factor`,
 `bytes_per_row`, `payload_bytes_per_row` (row and key), `growth_max_bytes_per_row`, `memory_bytes_of_resident`
 (`memory_bytes` over what the system counts), `tfra_step.ours` and `tfra_step.tfra`: lookup, gradient and
 update, beside TensorFlow Recommenders Addons, whose environment `--with-tfra` makes in .cache.

@@ -76,7 +76,7 @@ class WhenFull(enum.Enum):
     refuse = 2
 
 class BoundsConfig:
-    def __init__(self, *, min_count: int, window_ms: int, tracked_ids: int, probability: float, expire_after_ms: int, max_rows: int, when_full: WhenFull, slice_rows: int, seed: int) -> None: ...
+    def __init__(self, *, min_count: int, window_ms: int, tracked_ids: int, probability: float, expire_after_ms: int, max_rows: int, when_full: WhenFull, slice_rows: int, room_rows: int, seed: int) -> None: ...
 
 class BoundsCounts:
     @property

@@ -4,10 +4,10 @@
   ids in theirs, so the same pushes admit the same ids, also after a restore.
 - **Time** is event time: the median of the last 31 batches, unknown until there were so many. Fewer than 16
   batches from the future move nothing.
-- **Expiry**: every batch looks at the next few rows, at most 8,192, so that all are seen eight times in
+- **Expiry**: every batch looks at the next few rows, at most 4,096, so that all are seen eight times in
   `after_s` of event time. A row stamped more than `after_s` ahead of the clock counts as updated now.
 - **Limits** hold at any time: rows go before new ones come. They are chosen from eight times as many, drawn
-  at random; from at most 16,384, or twice as many. With a tier on disk it is a 32nd of these.
+  at random; from at most 16,384, or twice as many. With a tier on disk 256 and 512.
   A batch's own rows are never chosen; new ids for which there is no room get no row.
 """
 
@@ -23,8 +23,10 @@ from ps.settings import AdmissionSettings, Block, DiskSettings, TableSettings, W
 
 MAX_ROWS: Final = (1 << 32) - 2
 SLICE_ROWS: Final = 4096
+ROOM_ROWS: Final = 4 * SLICE_ROWS
 DISK_SLICE_ROWS: Final = 256
-"""Of rows on disk: to look at one takes 7 µs, to remove it as much again, in memory less than a tenth."""
+DISK_ROOM_ROWS: Final = 2 * DISK_SLICE_ROWS
+"""Of rows on disk: to look at one takes 9 µs, to remove it as much again, in memory a tenth or less."""
 _CLOCK_ROWS: Final = 31
 _SLABS_BYTES: Final = 4 << 20
 _FIXED_BYTES: Final = 8 << 20
@@ -103,8 +105,13 @@ def bounds_bytes(settings: TableSettings) -> int:
 
 
 def slice_rows(settings: TableSettings) -> int:
-    """How many rows a batch looks at for expiry; for room twice as many."""
+    """How many rows a batch looks at for expiry."""
     return DISK_SLICE_ROWS if settings.disk else SLICE_ROWS
+
+
+def room_rows(settings: TableSettings) -> int:
+    """How many rows a batch looks at to make room, unless twice its new ids are more."""
+    return DISK_ROOM_ROWS if settings.disk else ROOM_ROWS
 
 
 def share_of(settings: TableSettings, shards: int) -> TableSettings:
@@ -133,6 +140,7 @@ def native_config(settings: TableSettings, row_floats: int, seed: int) -> _core.
         max_rows=_most_rows(settings, row_floats),
         when_full=getattr(_core.WhenFull, settings.when_full),
         slice_rows=slice_rows(settings),
+        room_rows=room_rows(settings),
         seed=seed & 0xFFFF_FFFF_FFFF_FFFF,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Final
 
-from ps.bounds import slice_rows
+from ps.bounds import room_rows, slice_rows
 from ps.reference_hash import GOLDEN, MASK, mix
 from ps.settings import TableSettings
 
@@ -192,7 +192,7 @@ class ReferenceBounds:
         return min(wanted, free + self._evict(need, spared))
 
     def _evict(self, need: int, spared: set[int]) -> int:
-        window = self._window(max(64, 2 * need, min(8 * need, 2 * slice_rows(self._settings))))
+        window = self._window(max(64, 2 * need, min(8 * need, room_rows(self._settings))))
         evicted = self._pass(window, self._victims(window, need, spared))
         self.counts.evicted += evicted
         if self.now_ms is not None:

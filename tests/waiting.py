@@ -24,5 +24,5 @@ def wait_for(
             pass
         now_s = time.monotonic()
         # Looks become rare, and one that takes long leaves the processor to those who are waited for.
-        time.sleep(max(0.01, min(0.2, (now_s - begin_s) / 10), now_s - look_s))
+        time.sleep(max(0.01, min(0.2, (now_s - begin_s) / 10), min(1, now_s - look_s)))
     raise AssertionError(f"waited {patience_s:.0f} s in vain for {what}")

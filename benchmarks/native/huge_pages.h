@@ -7,6 +7,7 @@
 
 #include "contender.h"
 #include "prefetch.h"
+#include "row_space.h"
 
 namespace freshet::bench {
 
@@ -61,11 +62,9 @@ class Rows {
   float* operator[](size_t row) const { return data_ + offset(row); }
 
  private:
-  static constexpr size_t kRowsBetweenGaps = 512;
-
   // In floats.
   static size_t offset(size_t row) {
-    const size_t gaps = kLayout == Layout::kDense ? 0 : row / kRowsBetweenGaps;
+    const size_t gaps = kLayout == Layout::kDense ? 0 : row / RowSpace::kRowsBetweenGaps;
     return row * kRowFloats + gaps * (kLineBytes / sizeof(float));
   }
 

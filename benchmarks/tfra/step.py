@@ -34,9 +34,11 @@ def main(rows: int, dim: int, batch: int, batches: int) -> None:
     print("ready", flush=True)
     rng = np.random.default_rng(1)
     for _ in sys.stdin:
-        drawn = [tf.constant(rng.integers(0, rows, batch)) for _ in range(batches)]
+        drawn = [tf.constant(rng.integers(0, rows, batch)) for _ in range(2 * batches)]
+        for ids in drawn[:batches]:
+            step(ids)
         start_s = time.perf_counter()
-        for ids in drawn:
+        for ids in drawn[batches:]:
             step(ids)
         print(batches * batch / (time.perf_counter() - start_s) / 1e6, flush=True)
 

@@ -17,7 +17,7 @@ namespace {
 class SeenInSegment {
  public:
   SeenInSegment(const Probe* probes, size_t longest_run)
-      : probes_(probes), mask_(std::bit_ceil(16 * longest_run + 1) - 1), ends_(mask_ + 1) {}
+      : probes_(probes), mask_(slots_for(longest_run) - 1), ends_(mask_ + 1) {}
 
   void begin_segment(uint32_t index) { begin_ = index; }
   // The index of the probe with this hash, or, if there is none, `index`, where it will be.
@@ -33,6 +33,11 @@ class SeenInSegment {
   }
 
  private:
+  // Sparse, as long as it fits into the first-level cache.
+  static size_t slots_for(size_t longest_run) {
+    return std::bit_ceil(std::max(std::min<size_t>(16 * longest_run, 2048), 4 * longest_run) + 1);
+  }
+
   const Probe* probes_;
   size_t mask_;
   std::vector<uint32_t> ends_;  // index + 1

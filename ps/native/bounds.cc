@@ -226,7 +226,7 @@ size_t Bounds::make_room(BoundedRows& table, size_t free, size_t wanted, const P
 
 size_t Bounds::evict(BoundedRows& table, size_t need, const std::unordered_set<int64_t>& spared) {
   const size_t candidates =
-      std::max({kFewestCandidates, 2 * need, std::min(need * kCandidatesPerRow, 2 * config_.slice_rows)});
+      std::max({kFewestCandidates, 2 * need, std::min(need * kCandidatesPerRow, config_.room_rows)});
   const Window window = look(table, candidates);
   const size_t before = rows();
   pass(table, window, victims(window, need, spared));

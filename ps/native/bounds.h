@@ -26,7 +26,8 @@ struct BoundsConfig {
   int64_t expire_after_ms;  // since the last update; 0: never
   size_t max_rows;
   WhenFull when_full;
-  size_t slice_rows;  // that a batch looks at for expiry; twice as many for room, or twice the new ids
+  size_t slice_rows;  // that a batch looks at for expiry
+  size_t room_rows;   // that it looks at to make room, or twice the new ids
   uint64_t seed;      // of the chances and the filter
 };
 
@@ -51,7 +52,7 @@ struct BoundsState {
 
 // Everything it does is a function of the batches, their order and their times, never of the wall clock, of
 // threads or of where rows lie: the same batches after a restore come to the same rows. Its work per batch is
-// bounded by `slice_rows`.
+// bounded by `slice_rows` and `room_rows`.
 //
 // Not thread-safe: whoever has bounds runs one change at a time.
 class Bounds {

@@ -95,12 +95,12 @@ void bind_bounds(nb::module_& m) {
           "__init__",
           [](BoundsConfig* self, uint32_t min_count, int64_t window_ms, size_t tracked_ids,
              double probability, int64_t expire_after_ms, size_t max_rows, WhenFull when_full,
-             size_t slice_rows, uint64_t seed) {
+             size_t slice_rows, size_t room_rows, uint64_t seed) {
             new (self) BoundsConfig{min_count, window_ms, tracked_ids, probability, expire_after_ms,
-                                    max_rows,  when_full, slice_rows,  seed};
+                                    max_rows,  when_full, slice_rows,  room_rows,   seed};
           },
           nb::kw_only(), "min_count"_a, "window_ms"_a, "tracked_ids"_a, "probability"_a, "expire_after_ms"_a,
-          "max_rows"_a, "when_full"_a, "slice_rows"_a, "seed"_a);
+          "max_rows"_a, "when_full"_a, "slice_rows"_a, "room_rows"_a, "seed"_a);
   nb::class_<BoundsCounts>(m, "BoundsCounts")
       .def_ro("admitted", &BoundsCounts::admitted)
       .def_ro("refused", &BoundsCounts::refused)

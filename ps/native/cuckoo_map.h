@@ -94,10 +94,7 @@ class CuckooMap {
       if (second == first) second = second + 1 == buckets ? 0 : second + 1;
       return {first, second};
     }
-    const Bucket* first(uint64_t hash) const {
-      // As `choose`, of which the upper half needs no more.
-      return data + scale_to(static_cast<uint32_t>((hash ^ salt) * kGolden >> 32), buckets);
-    }
+    const Bucket* first(uint64_t hash) const { return data + scale_to(remix_high(hash, salt), buckets); }
     const Bucket* second(uint64_t hash) const { return data + choose(hash).second; }
     uint32_t find(uint64_t hash) const {
       const Bucket* bucket = first(hash);

@@ -79,7 +79,7 @@ void GrowingMap::grow(Piece& piece) {
   const bool too_sparse = map.size() < map.slots() / 4 && map.buckets() > 1;
   if (too_sparse) {
     enlarge(piece, map.buckets(), salt);  // an unlucky salt, not a lack of room
-  } else if (piece.depth < kMaxDepth && next > draw(kMaxBuckets / 2, kMaxBuckets / 2)) {
+  } else if (piece.depth < kMaxDepth && next > draw_from(kMaxBuckets / 2, kMaxBuckets / 2)) {
     split(piece, salt);
   } else {
     enlarge(piece, next, salt);
@@ -112,16 +112,16 @@ void GrowingMap::enlarge(Piece& piece, uint32_t buckets, uint64_t salt) {
 
 uint64_t GrowingMap::draw() { return mix(++draws_, seed_ ^ kGolden); }
 
-size_t GrowingMap::draw(size_t least, size_t spread) { return least + spread * (draw() >> 56) / 256; }
+size_t GrowingMap::draw_from(size_t least, size_t spread) { return least + spread * (draw() >> 56) / 256; }
 
 GrowingMap::Piece GrowingMap::new_piece(std::unique_ptr<CuckooMap> map, uint32_t prefix, unsigned depth) {
   const size_t slots = map->slots();
-  return {std::move(map), draw(slots * 90 / 100, slots * 3 / 100), prefix, depth};
+  return {std::move(map), draw_from(slots * 90 / 100, slots * 3 / 100), prefix, depth};
 }
 
 uint32_t GrowingMap::next_buckets(uint32_t buckets) {
   if (buckets < kFew) return 2 * buckets;
-  return round_buckets(draw(buckets * size_t{6} / 5, buckets / 10));
+  return round_buckets(draw_from(buckets * size_t{6} / 5, buckets / 10));
 }
 
 // With the salt it had, first buckets come in the order of the old ones. Gives up on a salt at once, and on a

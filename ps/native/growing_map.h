@@ -74,7 +74,7 @@ class GrowingMap {
   uint32_t next_buckets(uint32_t buckets);
   // Drawn at random, so that pieces which fill up together neither grow nor split in one batch: `least`, or
   // up to `spread` more.
-  size_t draw(size_t least, size_t spread);
+  size_t draw_from(size_t least, size_t spread);
   uint64_t draw();
   // Maps with the keys of `from`, `part(hash)` says in which.
   template <size_t kParts, class Part>

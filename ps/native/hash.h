@@ -36,6 +36,11 @@ inline uint64_t remix(uint64_t hash, uint64_t salt) {
   return x ^ (x >> 32);
 }
 
+// Its upper half, which needs less.
+inline uint32_t remix_high(uint64_t hash, uint64_t salt) {
+  return static_cast<uint32_t>((hash ^ salt) * kGolden >> 32);
+}
+
 // Maps 32 random bits to [0, n) by multiplication: n need not be a power of two.
 inline uint32_t scale_to(uint32_t bits, uint32_t n) {
   return static_cast<uint32_t>((static_cast<uint64_t>(bits) * n) >> 32);

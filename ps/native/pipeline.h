@@ -69,7 +69,7 @@ class Pipeline {
     const Probe* probes;
     uint64_t version;
     uint32_t size;
-    uint32_t missed;  // how many of `second` are used
+    uint32_t missed;  // how many of `misses` are used; as many of `first` are their second buckets then
     bool ends_segment;
     const Bucket* first[kBlock];
     uint32_t rows[kBlock];
@@ -80,8 +80,11 @@ class Pipeline {
   size_t enter(Block& block, size_t at) {
     const size_t s = segment_of(probes_[at].hash);
     if (at > 0 && segment_of(probes_[at - 1].hash) != s) locks_.acquire(s);
-    size_t end = std::min(probes_.size(), at + kBlock);
-    while (segment_of(probes_[end - 1].hash) != s) --end;
+    const size_t most = std::min(probes_.size(), at + kBlock);
+    size_t end = most;
+    if (segment_of(probes_[most - 1].hash) != s) {  // of a long batch, one block in three
+      for (end = at + 1; segment_of(probes_[end].hash) == s;) ++end;
+    }
     block.segment = segments_[s].get();
     block.probes = &probes_[at];
     block.version = block.segment->map.version();
@@ -109,7 +112,7 @@ class Pipeline {
   }
 
   static uint32_t all_ones_if(bool condition) { return -static_cast<uint32_t>(condition); }
-  static_assert(kNoRow == 0xffffffff);
+  static_assert(kNoRow == 0xffffffff);  // so that `| absent` makes it
 
   void search_first(Block& block) const {
     block.missed = 0;

@@ -14,7 +14,7 @@ namespace freshet {
 // until the end: it fits into the first-level cache.
 class Refill {
  public:
-  explicit Refill(CuckooMap& empty) : map_(empty), used_(std::make_unique<uint16_t[]>(empty.buckets())) {}
+  explicit Refill(CuckooMap& empty) : map_(empty), used_(std::make_unique<uint8_t[]>(empty.buckets())) {}
 
   void add(uint64_t hash, uint32_t row) {
     if (!put(map_.view_.choose(hash).first, hash, row)) left_over_.push_back({hash, row});
@@ -29,19 +29,19 @@ class Refill {
   };
 
   bool put(uint32_t index, uint64_t hash, uint32_t row) {
-    const uint16_t slot = used_[index];
+    const uint8_t slot = used_[index];
     if (slot == kSlots) return false;
     Bucket& bucket = map_.view_.data[index];
     bucket.hashes[slot] = hash;
     bucket.rows[slot] = row;
-    used_[index] = static_cast<uint16_t>(slot + 1);
+    used_[index] = static_cast<uint8_t>(slot + 1);
     return true;
   }
   void put_second();
   void occupy();
 
   CuckooMap& map_;
-  std::unique_ptr<uint16_t[]> used_;
+  std::unique_ptr<uint8_t[]> used_;
   std::vector<Entry> left_over_;
 };
 

@@ -60,6 +60,8 @@ static_assert(sizeof(RowMeta) == 12);
 // processor that deals its lines out by number (AMD's second-level cache) gathers those at half the speed.
 class RowSpace {
  public:
+  static constexpr size_t kRowsBetweenGaps = 512;
+
   explicit RowSpace(size_t row_bytes);
   ~RowSpace();
   RowSpace(const RowSpace&) = delete;
@@ -83,8 +85,6 @@ class RowSpace {
   size_t offset(size_t row) const { return row * row_bytes_ + row / kRowsBetweenGaps * kLineBytes; }
   static size_t meta_offset(size_t row) { return row * sizeof(RowMeta); }
   void commit(size_t rows);
-
-  static constexpr size_t kRowsBetweenGaps = 512;
 
   size_t row_bytes_;
   size_t rows_per_slab_;

@@ -191,17 +191,18 @@ def test_a_table_never_has_more_rows_than_it_may_during_a_flood(flood, when_full
         assert counts.evicted > 1000
 
 
-def test_what_is_removed_to_make_room_is_old_and_reported():
-    table = table_with(dim=1, max_rows=10_000)
+@pytest.mark.parametrize("count", [1000, 2048])
+def test_what_is_removed_to_make_room_is_old_and_reported(count):
+    table = table_with(dim=1, max_rows=10 * count)
     for i in range(10):
-        learn(table, np.arange(1000) + 1000 * i, NOW_MS + i)
+        learn(table, np.arange(count) + count * i, NOW_MS + i)
     table.touched()
-    learn(table, np.arange(1000) + 50_000, NOW_MS + 10)
-    gone = np.flatnonzero(~table.contains(np.arange(10_000, dtype=np.int64)))
-    assert len(gone) == 1000
+    learn(table, np.arange(count) + 50_000, NOW_MS + 10)
+    gone = np.flatnonzero(~table.contains(np.arange(10 * count, dtype=np.int64)))
+    assert len(gone) == count
     # Of eight random rows for each that goes, the oldest: hardly any is outside of the oldest fifth.
-    assert (gone < 2000).mean() > 0.95
-    assert sorted(table.touched()) == sorted([*gone, *(np.arange(1000) + 50_000)])
+    assert (gone < 2 * count).mean() > 0.95
+    assert sorted(table.touched()) == sorted([*gone, *(np.arange(count) + 50_000)])
 
 
 @pytest.mark.parametrize("when_full", ["oldest", "least_frequent"])

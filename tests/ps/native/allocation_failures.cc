@@ -198,6 +198,7 @@ void check_that_a_limit_survives_failures() {
                    .max_rows = kMostRows,
                    .when_full = WhenFull::kOldest,
                    .slice_rows = 50,
+                   .room_rows = 100,
                    .seed = 1});
   const std::vector<float> gradients(2 * kMostRows, 1.0f);
   const auto learn = [&](Table& table, int64_t first, size_t n, int64_t ts_ms) {

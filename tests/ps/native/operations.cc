@@ -100,6 +100,7 @@ BoundsConfig bounds_of(const Operation& operation) {
   config.max_rows = kMostRows[seed / 16 % 4];
   config.when_full = static_cast<WhenFull>(seed / 64 % 3);
   config.slice_rows = 200;
+  config.room_rows = 400;
   config.seed = seed;
   return config;
 }
