@@ -16,13 +16,16 @@ def wait_for(
 ) -> Any:
     """The first true value of `condition`; AssertionError after `patience_s`. `retry`: what it may raise."""
     begin_s = time.monotonic()
-    while (look_s := time.monotonic()) < begin_s + patience_s:
+    while True:
+        look_s = time.monotonic()
         try:
             if value := condition():
                 return value
         except retry:
             pass
         now_s = time.monotonic()
+        left_s = begin_s + patience_s - now_s
+        if left_s <= 0:
+            raise AssertionError(f"waited {patience_s:.0f} s in vain for {what}")
         # Looks become rare, and one that takes long leaves the processor to those who are waited for.
-        time.sleep(max(0.01, min(0.2, (now_s - begin_s) / 10), min(1, now_s - look_s)))
-    raise AssertionError(f"waited {patience_s:.0f} s in vain for {what}")
+        time.sleep(min(left_s, max(0.01, min(0.2, (now_s - begin_s) / 10), min(1, now_s - look_s))))

@@ -30,7 +30,7 @@ struct TableConfig {
   uint64_t placement_seed;  // of the map; has no influence on any value
   size_t initial_capacity_rows;
   size_t threads;  // that work on one large batch
-  bool portable;   // never use AVX2
+  bool portable;   // values without AVX2 and AVX-512; hashes are integers, the same with them
 };
 
 struct UniqueRows {
