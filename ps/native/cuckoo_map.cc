@@ -39,10 +39,10 @@ void CuckooMap::allocate() {
 
 bool CuckooMap::insert(uint64_t hash, uint32_t row) {
   const Choice choice = view_.choose(hash);
-  const std::optional<uint32_t> room = make_room(choice);
-  if (!room) return false;
-  put(*room, hash, row);
-  if (*room != choice.first) ++view_.data[choice.first].away;
+  const uint32_t room = make_room(choice);
+  if (room == kNoBucket) return false;
+  put(room, hash, row);
+  if (room != choice.first) ++view_.data[choice.first].away;
   ++size_;
   return true;
 }
@@ -65,15 +65,20 @@ size_t CuckooMap::small_page_bytes() const {
   return full_words() * sizeof(uint64_t) + (uses_arena() && arena_.is_huge(view_.data) ? 0 : bytes());
 }
 
-// Most chains are of one move. Else breadth first, so that the shortest wins; bounded, so that an insert is.
-// The shortest chain passes no bucket twice.
-std::optional<uint32_t> CuckooMap::make_room(Choice choice) {
-  if (!view_.is_full(choice.first)) return choice.first;
+// Most chains are of one move.
+uint32_t CuckooMap::make_room(Choice choice) {
+  if (!view_.data[choice.first].full()) return choice.first;  // which is near, unlike the bit
   if (!view_.is_full(choice.second)) return choice.second;
-  if (const std::optional<Move> move = view_.one_move(choice)) {
-    move_key(*move);
-    return move->from;
+  if (const Move move = view_.one_move(choice); move.to != kNoBucket) {
+    move_key(move);
+    return move.from;
   }
+  return search_room(choice);
+}
+
+// Breadth first, so that the shortest chain wins, which passes no bucket twice; bounded, so that an insert
+// is.
+uint32_t CuckooMap::search_room(Choice choice) {
   Path nodes;
   size_t used = 0;
   nodes[used++] = {choice.first, -1, 0};
@@ -87,7 +92,7 @@ std::optional<uint32_t> CuckooMap::make_room(Choice choice) {
       ++used;
     }
   }
-  return std::nullopt;
+  return kNoBucket;
 }
 
 // Moves one key along every edge of the path, the last one first: at no time is a key in no bucket.

@@ -70,6 +70,8 @@ static_assert(sizeof(Bucket) == 64);
 // keys with this first choice that are elsewhere. Not thread-safe: the segment that owns it has the lock.
 class CuckooMap {
  public:
+  static constexpr uint32_t kNoBucket = 0xffffffff;
+
   struct Choice {
     uint32_t first;
     uint32_t second;
@@ -106,22 +108,22 @@ class CuckooMap {
       return choice.first == bucket ? choice.second : choice.first;
     }
     bool is_full(uint32_t index) const { return full[index / 64] >> index % 64 & 1; }
-    // One key of two full buckets to another bucket, which has room.
-    std::optional<Move> one_move(Choice choice) const {
+    // One key of two full buckets to another bucket, which has room; else `to` is kNoBucket.
+    Move one_move(Choice choice) const {
       for (const uint32_t index : {choice.first, choice.second}) {
         for (unsigned slot = 0; slot < kSlots; ++slot) {
           const uint32_t to = other(data[index].hashes[slot], index);
-          if (!is_full(to)) return Move{index, slot, to};
+          if (!is_full(to)) return {index, slot, to};
         }
       }
-      return std::nullopt;
+      return {0, 0, kNoBucket};
     }
     // Asks for what an insert between two full buckets will look at next. Both should be near already.
     [[gnu::always_inline]] void prefetch_moves(uint64_t hash) const {
       const Choice choice = choose(hash);
       if (!is_full(choice.first) || !is_full(choice.second)) return;
-      if (const std::optional<Move> move = one_move(choice)) {
-        prefetch(data + move->to);
+      if (const Move move = one_move(choice); move.to != kNoBucket) {
+        prefetch(data + move.to);
         return;
       }
       for (const uint32_t index : {choice.first, choice.second}) {
@@ -189,7 +191,8 @@ class CuckooMap {
     view_.full[index / 64] &= ~(uint64_t{1} << index % 64);
   }
   void move_key(Move move);
-  std::optional<uint32_t> make_room(Choice choice);
+  uint32_t make_room(Choice choice);
+  [[gnu::noinline]] uint32_t search_room(Choice choice);
   uint32_t shift_along(const Path& nodes, int16_t last);
 
   View view_;

@@ -155,6 +155,12 @@ struct Ftrl {
   }
 };
 
+FRESHET_INLINE void fill_body(float* out, size_t n, float value) {
+  for (size_t i = 0; i < n; ++i) out[i] = value;
+}
+void fill_portable(float* out, size_t n, float value) { fill_body(out, n, value); }
+FRESHET_AVX2 void fill_avx2(float* out, size_t n, float value) { fill_body(out, n, value); }
+
 template <class Rule>
 void step_portable(const Constants& c, StepScalars s, size_t dim, float* w, float* state, const float* g) {
   Rule::step(c, s, dim, w, state, g);
@@ -214,6 +220,8 @@ FRESHET_AVX2 void gradient_avx2(const Constants& c, size_t dim, const float* w, 
 }
 
 }  // namespace
+
+FillKernel fill_kernel(bool avx2) { return avx2 ? fill_avx2 : fill_portable; }
 
 StepKernel step_kernel(OptimizerKind kind, const Constants& c, bool avx2) {
   switch (kind) {

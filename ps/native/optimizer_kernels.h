@@ -17,6 +17,12 @@ struct StepScalars {
 using StepKernel = void (*)(const OptimizerConstants& constants, StepScalars scalars, size_t dim,
                             float* weights, float* state, const float* gradient);
 
+// Sets `n` floats of a new state. As wide as a step loads them: a load that several stores make up waits
+// until these are in the cache, which a new row is not.
+using FillKernel = void (*)(float* out, size_t n, float value);
+
+FillKernel fill_kernel(bool avx2);
+
 // Null for kNone.
 StepKernel step_kernel(OptimizerKind kind, const OptimizerConstants& constants, bool avx2);
 

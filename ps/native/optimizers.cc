@@ -25,6 +25,7 @@ Optimizer::Optimizer(OptimizerKind kind, const OptimizerConstants& constants, si
     : kind_(kind),
       constants_(constants),
       dim_(dim),
+      fill_kernel_(fill_kernel(!portable && has_avx2())),
       step_kernel_(step_kernel(kind, constants, !portable && has_avx2())),
       gradient_kernel_(gradient_kernel(kind, constants, !portable && has_avx2())) {
   if (!is_adam()) return;
@@ -54,20 +55,23 @@ size_t Optimizer::state_floats() const {
   return 0;
 }
 
-void Optimizer::initialize_state(float* state) const {
-  std::fill_n(state, state_floats(), 0.0f);
+size_t Optimizer::accumulators() const {
   switch (kind_) {
     case OptimizerKind::kRowwiseAdagrad:
-      state[0] = constants_.initial_accumulator;
-      return;
+      return 1;
     case OptimizerKind::kAdagrad:
     case OptimizerKind::kFtrl:
     case OptimizerKind::kGroupFtrl:
-      std::fill_n(state, dim_, constants_.initial_accumulator);
-      return;
+      return dim_;
     default:
-      return;
+      return 0;
   }
+}
+
+void Optimizer::initialize_state(float* state) const {
+  const size_t n = accumulators();
+  fill_kernel_(state, n, constants_.initial_accumulator);
+  fill_kernel_(state + n, state_floats() - n, 0.0f);
 }
 
 double Optimizer::bias_correction(float steps) const {

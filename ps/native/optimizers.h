@@ -23,10 +23,13 @@ class Optimizer {
 
   bool is_adam() const { return kind_ == OptimizerKind::kAdam || kind_ == OptimizerKind::kAdamW; }
   double bias_correction(float steps) const;
+  // The first floats of a state, which do not begin with 0.
+  size_t accumulators() const;
 
   OptimizerKind kind_;
   OptimizerConstants constants_;
   size_t dim_;
+  FillKernel fill_kernel_;
   StepKernel step_kernel_;
   GradientKernel gradient_kernel_;
   std::vector<double> bias_corrections_;  // of Adam's step 1, 2, …
