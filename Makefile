@@ -36,7 +36,7 @@ demo: setup ## run the whole loop on simulated users for DEMO_SECONDS (300; 0: u
 	@exec $(BIN)/freshet run jobs/demo.yaml $(if $(filter-out 0,$(DEMO_SECONDS)),--for $(DEMO_SECONDS))
 
 test: lint ## lint, unit tests, then tests on real processes
-	$(PYTHON) -m pytest -q -m "not stack"
+	$(PYTHON) -m pytest -q -m "not stack" -n 2 --dist loadfile
 	$(PYTHON) -m pytest -q -m stack
 
 lint: setup ## check format, types and import rules
