@@ -1,12 +1,12 @@
 """Files of raw events as a backfill reads them, for those who check it afterwards."""
 
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,10 +66,13 @@ def _file_system(url: str) -> tuple[fs.FileSystem, str]:
 
 
 def flink_name(url: str) -> str:
-    """A file or folder as Flink writes it."""
-    parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path}" if parts.netloc else f"{parts.scheme}:{path}"
+    """A file or folder as Flink writes it, for whom neither `?` nor `#` ends a path."""
+    match = re.fullmatch("([^:/]+):(?://([^/]*))?(.*)", url)
+    if not match:
+        raise ValueError(f"{url}: is no URL")
+    scheme, authority, path = match.groups(default="")
+    path = re.sub("/+", "/", path).rstrip("/")
+    return f"{scheme}://{authority}{path}" if authority else f"{scheme}:{path}"
 
 
 def _is_hidden(path: str, root: str) -> bool:
