@@ -67,12 +67,7 @@ def _file_system(url: str) -> tuple[fs.FileSystem, str]:
 
 def flink_name(url: str) -> str:
     """A file or folder as Flink writes it, for whom neither `?` nor `#` ends a path."""
-    match = re.fullmatch("([^:/]+):(?://([^/]*))?(.*)", url)
-    if not match:
-        raise ValueError(f"{url}: is no URL")
-    scheme, authority, path = match.groups(default="")
-    path = re.sub("/+", "/", path).rstrip("/")
-    return f"{scheme}://{authority}{path}" if authority else f"{scheme}:{path}"
+    return re.sub("(?<=[^:/])/+", "/", url.replace(":///", ":/", 1)).rstrip("/")
 
 
 def _is_hidden(path: str, root: str) -> bool:
