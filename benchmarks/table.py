@@ -16,7 +16,8 @@ as many Zipf draws), each in millions of ids a second by contender:
 - `absl`, `absl_prefetch`, `boost_prefetch`: a flat map to row numbers without a lock, so that two threads
   only look up. `prefetch`: the slot (absl) and the row are asked for 32 ids ahead.
 
-Each but `insert` begins with as many batches that are not timed. null: not installed, or cannot do it.
+Each but `insert` begins with as many batches that are not timed, and ours with a new list of touched rows, as
+after a sync: nearly all updates list their row. null: not installed, or cannot do it.
 Beside them `growth_p50_ms`, `growth_p99_ms` and `growth_max_ms` of the batches of ours while it grows, each
 batch the median of its times in the rounds, and `growth_worst_ms`, the worst batch of any round, with the
 stops of the machine itself. For the whole run: `load_factor`,
@@ -141,9 +142,10 @@ def python(rows: int, rounds: int) -> Values:
     for case, threads in CASES.items():
         for what, call in calls.items():
             offset = rows if what == "lookup_miss" else 0
-            rates = [
-                rate(call, [ids + offset for ids in draw(case, rows, rng)], threads) for _ in range(rounds)
-            ]
+            rates = []
+            for _ in range(rounds):
+                table.touched()
+                rates.append(rate(call, [ids + offset for ids in draw(case, rows, rng)], threads))
             yield f"{case}.{what}.ours_python", statistics.median(rates)
 
 
@@ -179,6 +181,7 @@ def tfra_step(rows: int, rounds: int) -> Values:
             process.stdin.write("round\n")
             process.stdin.flush()
             rates["tfra"].append(float(process.stdout.readline()))
+            table.touched()
             rates["ours"].append(rate(step, draw("uniform_1", rows, rng), 1))
         process.stdin.close()
     for name, values in rates.items():

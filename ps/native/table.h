@@ -147,8 +147,9 @@ class Table final : public BoundedRows {
   Optimizer optimizer_;
   GradientPolicy gradient_policy_;
   RowCodec codec_;
-  Arena arena_{2};       // of bucket arrays
-  Arena list_arena_{0};  // of long lists of touched rows, whose chunks all go at once
+  Arena arena_{2};  // of bucket arrays
+  // Of long lists of touched rows, which begin anew with each sync.
+  Arena list_arena_{0, Arena::FreeBlocks::kStayUntilTrim};
   RowSpace space_;
   Segments segments_;
   std::unique_ptr<Bounds> bounds_;  // null: none; guarded by changes_
