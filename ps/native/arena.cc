@@ -29,6 +29,12 @@ void Arena::Granules::set(size_t first, size_t count, bool taken) {
   }
 }
 
+size_t Arena::Granules::count() const {
+  size_t taken = 0;
+  for (const uint64_t word : words_) taken += static_cast<size_t>(std::popcount(word));
+  return taken;
+}
+
 size_t Arena::Granules::next(size_t from, bool taken) const {
   for (; from < kGranules; from = (from / 64 + 1) * 64) {
     const uint64_t word = taken ? words_[from / 64] : ~words_[from / 64];
@@ -69,6 +75,15 @@ size_t Arena::huge_bytes() const {
   return kBlockBytes * static_cast<size_t>(std::ranges::count_if(blocks_, &Block::huge));
 }
 
+size_t Arena::taken_bytes() const {
+  std::lock_guard lock(mutex_);
+  size_t total = 0;
+  for (const Block& block : blocks_) {
+    total += block.huge ? kBlockBytes : block.taken.count() * kGranuleBytes;
+  }
+  return total;
+}
+
 bool Arena::is_huge(const void* memory) const {
   std::lock_guard lock(mutex_);
   const auto* start = static_cast<const std::byte*>(memory);
@@ -92,7 +107,7 @@ Arena::Block& Arena::add_block() {
   if (blocks_.size() == blocks_.capacity()) blocks_.reserve(2 * blocks_.size() + 1);
   std::byte* memory = reserve_pages(kBlockBytes);
   if (!memory) throw std::bad_alloc();
-  const bool huge = system_gives_huge_pages() && blocks_.size() >= kSmallPageBlocks;
+  const bool huge = system_gives_huge_pages() && blocks_.size() >= small_page_blocks_;
   try {
     commit_pages(memory, kBlockBytes);
   } catch (...) {

@@ -1,4 +1,5 @@
-// Memory for bucket arrays: blocks of 2 MiB, on huge pages where the system gives them.
+// Memory for what comes in many pieces of a few KiB: blocks of 2 MiB, on huge pages where the system gives
+// them.
 #pragma once
 
 #include <array>
@@ -13,15 +14,13 @@ namespace freshet {
 
 // Hands out runs of 4 KiB granules. A block is a bit for each of its 512 granules, so neighbours that are
 // free merge by themselves. A block without users goes back to the system. Thread-safe.
-//
-// The first blocks stay on small pages: a small table must not cost 2 MiB per touched block.
 class Arena {
  public:
   static constexpr size_t kGranuleBytes = kPageBytes;
   static constexpr size_t kBlockBytes = kHugePageBytes;
-  static constexpr size_t kSmallPageBlocks = 2;
 
-  Arena() = default;
+  // The first `small_page_blocks` stay on small pages, so that a small table does not cost 2 MiB a block.
+  explicit Arena(size_t small_page_blocks) : small_page_blocks_(small_page_blocks) {}
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -32,6 +31,8 @@ class Arena {
 
   // Bytes that huge pages take whole; memory on small pages is counted by its users, page by page.
   size_t huge_bytes() const;
+  // The same, and the granules on small pages that are taken.
+  size_t taken_bytes() const;
   // Whether `memory` is in a block that asked for huge pages.
   bool is_huge(const void* memory) const;
 
@@ -44,6 +45,7 @@ class Arena {
     // The first of `count` free ones in a row, or kGranules.
     size_t gap(size_t count) const;
     void set(size_t first, size_t count, bool taken);
+    size_t count() const;
     bool none() const { return words_ == std::array<uint64_t, kGranules / 64>{}; }
 
    private:
@@ -62,6 +64,7 @@ class Arena {
   Block& block_with_room(size_t granules, size_t* first);
   Block& add_block();
 
+  const size_t small_page_blocks_;
   mutable std::mutex mutex_;
   std::vector<Block> blocks_;
 };

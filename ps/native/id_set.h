@@ -20,6 +20,7 @@ class IdSet {
         arena_(&arena),
         map_(other.map_ ? std::make_unique<GrowingMap>(*other.map_, arena) : nullptr) {}
 
+  bool is_unused() const { return !map_; }
   bool contains(int64_t id) const { return map_ && map_->find(hash_of(id)) != kNoRow; }
   // Throws std::bad_alloc.
   void insert(int64_t id) {

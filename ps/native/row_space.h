@@ -1,7 +1,9 @@
 // The address space of a table's rows: row number times stride, no indirection.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -13,16 +15,14 @@ namespace freshet {
 // What is known about a row beside its values: 12 bytes, so that it adds little to a short row.
 class RowMeta {
  public:
-  int64_t last_update_ms() const { return static_cast<int64_t>(uint64_t{time_high_} << 32 | time_low_); }
-  void set_last_update_ms(int64_t ts_ms) {
-    time_low_ = static_cast<uint32_t>(ts_ms);
-    time_high_ = static_cast<uint32_t>(static_cast<uint64_t>(ts_ms) >> 32);
-  }
+  int64_t last_update_ms() const { return std::bit_cast<int64_t>(last_update_ms_); }
+  void set_last_update_ms(int64_t ts_ms) { last_update_ms_ = std::bit_cast<Halves>(ts_ms); }
   // Steps of the optimizer; stays at kMaxCount.
   uint32_t count() const { return count_and_flags_ & kMaxCount; }
   void set_count(uint32_t count) {
     count_and_flags_ = (count_and_flags_ & ~kMaxCount) | (count < kMaxCount ? count : kMaxCount);
   }
+  void count_up() { count_and_flags_ += count() < kMaxCount; }
   // `listed`, and the cut bit above.
   uint32_t flags() const { return count_and_flags_ >> kCountBits; }
   // Bit m: the row is listed as touched since mark m.
@@ -42,10 +42,11 @@ class RowMeta {
   static constexpr uint32_t kMaxCount = (1u << kCountBits) - 1;
 
  private:
+  using Halves = std::array<uint32_t, 2>;  // of an int64_t, which would be aligned to 8 bytes
+
   static constexpr uint32_t kAllMarks = (1u << kMarks) - 1;
 
-  uint32_t time_low_;
-  uint32_t time_high_;
+  Halves last_update_ms_;
   uint32_t count_and_flags_;
 };
 static_assert(sizeof(RowMeta) == 12);

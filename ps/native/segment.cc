@@ -2,10 +2,10 @@
 
 namespace freshet {
 
-Segment::Segment(const Segment& other, Arena& arena, RowSpace& space)
+Segment::Segment(const Segment& other, Arena& arena, Arena& list_arena, RowSpace& space)
     : map(other.map, arena),
       rows(other.rows, space),
-      touched(other.touched, arena),
+      touched(other.touched, arena, list_arena),
       cut(other.cut.settled()) {
   if (!other.cut.pending()) return;
   map.for_each([this](uint64_t, uint32_t row) { cut.settle(rows.meta(row)); });
@@ -26,7 +26,7 @@ uint32_t Segment::insert(uint64_t hash) {
 
 void Segment::note_change(int64_t id, uint64_t hash, uint32_t row) {
   cut.preserve(hash, row, rows);
-  touched.touch(id, row, rows);
+  touched.touch(id, row, rows.meta(row));
 }
 
 bool Segment::remove(int64_t id, uint64_t hash, bool touch) {

@@ -15,10 +15,12 @@ namespace freshet {
 // lock, so a reader sees embedding and state of one step.
 struct Segment {
   // `lists_touched`: of a table that is trained.
-  Segment(uint64_t seed, size_t expected_keys, Arena& arena, RowSpace& space, double first_slab,
-          bool lists_touched)
-      : map(seed, expected_keys, arena), rows(space, first_slab), touched(lists_touched, seed, arena) {}
-  Segment(const Segment& other, Arena& arena, RowSpace& space);
+  Segment(uint64_t seed, size_t expected_keys, Arena& arena, Arena& list_arena, RowSpace& space,
+          double first_slab, bool lists_touched)
+      : map(seed, expected_keys, arena),
+        rows(space, first_slab),
+        touched(lists_touched, seed, arena, list_arena) {}
+  Segment(const Segment& other, Arena& arena, Arena& list_arena, RowSpace& space);
 
   // The row of an absent key; its values are undefined.
   uint32_t insert(uint64_t hash);
@@ -26,7 +28,9 @@ struct Segment {
   // do, which one comparison tells.
   void before_change(int64_t id, uint64_t hash, uint32_t row) {
     const uint32_t settled = touched.used() | static_cast<uint32_t>(cut.settled()) << RowMeta::kMarks;
-    if (rows.meta(row).flags() != settled) note_change(id, hash, row);
+    RowMeta& meta = rows.meta(row);
+    if (meta.flags() == settled) return;
+    if (cut.pending() || !touched.touch_simply(id, row, meta)) note_change(id, hash, row);
   }
   // False when it was absent. `touch`: it counts as a change.
   bool remove(int64_t id, uint64_t hash, bool touch);

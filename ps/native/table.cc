@@ -85,7 +85,7 @@ Table::Table(const TableConfig& config)
     // Each its own salts, and so its own times to grow.
     segments_[s] =
         std::make_unique<Segment>(mix(s, config.placement_seed), config.initial_capacity_rows / kSegments,
-                                  arena_, space_, first_slab, tracks_touched());
+                                  arena_, list_arena_, space_, first_slab, tracks_touched());
   }
 }
 
@@ -162,7 +162,7 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
                                optimizer.step(segment.rows.values(row), sums.of(probe));
                                RowMeta& meta = segment.rows.meta(row);
                                meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
-                               meta.set_count(meta.count() + 1);
+                               meta.count_up();
                              });
     if (bounds_) bounds_->end_batch(*this);
   });
@@ -382,7 +382,8 @@ std::unique_ptr<Table> Table::clone() const {
   auto copy = std::make_unique<Table>(empty);
   copy->space_.take_as(space_);
   for (size_t s = 0; s < kSegments; ++s) {
-    copy->segments_[s] = std::make_unique<Segment>(*segments_[s], copy->arena_, copy->space_);
+    copy->segments_[s] =
+        std::make_unique<Segment>(*segments_[s], copy->arena_, copy->list_arena_, copy->space_);
   }
   if (bounds_) copy->bounds_ = std::make_unique<Bounds>(*bounds_);
   return copy;
@@ -447,7 +448,8 @@ size_t Table::capacity() const {
 
 size_t Table::memory_bytes() const {
   const auto turn = this->turn();
-  return sizeof(*this) + arena_.huge_bytes() + space_.huge_bytes() + (bounds_ ? bounds_->bytes() : 0) +
+  return sizeof(*this) + arena_.huge_bytes() + list_arena_.taken_bytes() + space_.huge_bytes() +
+         (bounds_ ? bounds_->bytes() : 0) +
          sum_over_segments([](const Segment& s) { return sizeof(s) + s.small_page_bytes(); });
 }
 

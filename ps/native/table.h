@@ -147,7 +147,8 @@ class Table final : public BoundedRows {
   Optimizer optimizer_;
   GradientPolicy gradient_policy_;
   RowCodec codec_;
-  Arena arena_;
+  Arena arena_{2};       // of bucket arrays
+  Arena list_arena_{0};  // of long lists of touched rows, whose chunks all go at once
   RowSpace space_;
   Segments segments_;
   std::unique_ptr<Bounds> bounds_;  // null: none; guarded by changes_

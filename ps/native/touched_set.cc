@@ -1,24 +1,19 @@
 #include "touched_set.h"
 
-#include <bit>
-
 namespace freshet {
-namespace {
-
-unsigned lowest(uint32_t marks) { return static_cast<unsigned>(std::countr_zero(marks)); }
-
-}  // namespace
-
-TouchedSets::TouchedSets(bool lists, uint64_t seed, Arena& arena)
-    : used_(lists), sets_{Set{{}, {seed, arena}}, Set{{}, {seed, arena}}, Set{{}, {seed, arena}}} {
+TouchedSets::TouchedSets(bool lists, uint64_t seed, Arena& arena, Arena& list_arena)
+    : used_(lists),
+      sets_{Set{ChunkedList<Entry>(list_arena), {seed, arena}},
+            Set{ChunkedList<Entry>(list_arena), {seed, arena}},
+            Set{ChunkedList<Entry>(list_arena), {seed, arena}}} {
   static_assert(kMarks == 3);
 }
 
-TouchedSets::TouchedSets(const TouchedSets& other, Arena& arena)
+TouchedSets::TouchedSets(const TouchedSets& other, Arena& arena, Arena& list_arena)
     : used_(other.used_),
-      sets_{Set{other.sets_[0].entries, {other.sets_[0].removed, arena}},
-            Set{other.sets_[1].entries, {other.sets_[1].removed, arena}},
-            Set{other.sets_[2].entries, {other.sets_[2].removed, arena}}} {}
+      sets_{Set{{other.sets_[0].entries, list_arena}, {other.sets_[0].removed, arena}},
+            Set{{other.sets_[1].entries, list_arena}, {other.sets_[1].removed, arena}},
+            Set{{other.sets_[2].entries, list_arena}, {other.sets_[2].removed, arena}}} {}
 
 unsigned TouchedSets::unused() const { return static_cast<unsigned>(std::countr_one(used_)); }
 
@@ -28,7 +23,9 @@ void TouchedSets::end(unsigned mark, RowStore& rows) {
 }
 
 void TouchedSets::make_room() {
-  for (uint32_t left = used_; left; left &= left - 1) sets_[lowest(left)].entries.make_room();
+  for (unsigned m = 0; m < kMarks; ++m) {
+    if (uses(m)) sets_[m].entries.make_room();
+  }
 }
 
 void TouchedSets::remove(int64_t id) {
@@ -58,21 +55,23 @@ void TouchedSets::clear(unsigned mark, RowStore& rows) {
 
 size_t TouchedSets::small_page_bytes() const {
   size_t total = 0;
-  for (const Set& set : sets_) total += set.entries.bytes() + set.removed.small_page_bytes();
+  for (const Set& set : sets_) total += set.entries.heap_bytes() + set.removed.small_page_bytes();
   return total;
 }
 
-void TouchedSets::touch(int64_t id, uint32_t row, RowStore& rows) {
-  RowMeta& meta = rows.meta(row);
-  const uint32_t missing = used_ & ~meta.listed();
-  if (missing) make_room();
-  for (uint32_t left = missing; left; left &= left - 1) {
-    const unsigned m = lowest(left);
+// Where it writes follows from the marks, not from what the row's metadata says, which may still be on its
+// way.
+void TouchedSets::touch(int64_t id, uint32_t row, RowMeta& meta) {
+  make_room();
+  uint32_t listed = meta.listed();
+  for (unsigned m = 0; m < kMarks; ++m) {
     Set& set = sets_[m];
+    if (!uses(m) || listed >> m & 1) continue;
     if (set.removed.contains(id)) continue;
     set.entries.push_back({id, row});
-    meta.set_listed(meta.listed() | 1u << m);
+    listed |= 1u << m;
   }
+  meta.set_listed(listed);
 }
 
 }  // namespace freshet

@@ -64,6 +64,21 @@ def test_a_number_that_is_no_mark_is_refused(mark: int):
         make().touched_since(mark)
 
 
+def test_a_long_list_has_every_id_also_in_a_copy_and_gives_its_memory_back():
+    table, ids = make(), np.arange(300_000)
+    ones = np.ones((len(ids), 1), np.float32)
+    table.apply_gradients(ids, ones)
+    table.touched()
+    memory_bytes = table.memory_bytes
+    table.apply_gradients(ids, ones)
+    assert table.memory_bytes > memory_bytes + 8 * len(ids)
+    table.remove(ids[:1000])
+    for each in (table.clone(), table):
+        assert np.array_equal(np.sort(each.touched()), ids)
+        assert each.touched().size == 0
+    assert table.memory_bytes == memory_bytes
+
+
 @given(st.lists(st.tuples(st.sampled_from("crm"), st.integers(0, 5)), max_size=60))
 def test_marks_are_sets(steps: list[tuple[str, int]]):
     table = make()
