@@ -161,14 +161,24 @@ FRESHET_INLINE void fill_body(float* out, size_t n, float value) {
 void fill_portable(float* out, size_t n, float value) { fill_body(out, n, value); }
 FRESHET_AVX2 void fill_avx2(float* out, size_t n, float value) { fill_body(out, n, value); }
 
+// The usual width once more, unrolled.
+template <class Rule>
+FRESHET_INLINE void step_body(const Constants& c, StepScalars s, size_t dim, float* w, float* state,
+                              const float* g) {
+  if (dim == 16) {
+    Rule::step(c, s, 16, w, state, g);
+  } else {
+    Rule::step(c, s, dim, w, state, g);
+  }
+}
 template <class Rule>
 void step_portable(const Constants& c, StepScalars s, size_t dim, float* w, float* state, const float* g) {
-  Rule::step(c, s, dim, w, state, g);
+  step_body<Rule>(c, s, dim, w, state, g);
 }
 template <class Rule>
 FRESHET_AVX2 void step_avx2(const Constants& c, StepScalars s, size_t dim, float* w, float* state,
                             const float* g) {
-  Rule::step(c, s, dim, w, state, g);
+  step_body<Rule>(c, s, dim, w, state, g);
 }
 template <class Rule>
 StepKernel compiled(bool avx2) {

@@ -82,18 +82,18 @@ double Optimizer::bias_correction(float steps) const {
 OptimizerBatch::OptimizerBatch(const Optimizer& optimizer, float learning_rate)
     : optimizer_(optimizer),
       scalars_{learning_rate, learning_rate * optimizer.constants_.weight_decay},
+      is_plain_(!optimizer.gradient_kernel_ && !optimizer.is_adam()),
       gradient_(optimizer.gradient_kernel_ ? optimizer.dim_ : 0) {}
 
-void OptimizerBatch::step(float* row, const float* gradient) {
+void OptimizerBatch::adjust_and_step(float* row, const float* gradient) {
   const Optimizer& o = optimizer_;
-  float* const state = row + o.dim_;
   if (o.gradient_kernel_) {
     o.gradient_kernel_(o.constants_, o.dim_, row, gradient, gradient_.data());
     gradient = gradient_.data();
   }
   StepScalars scalars = scalars_;
-  if (o.is_adam()) scalars.rate = count_step(state[2 * o.dim_]);
-  o.step_kernel_(o.constants_, scalars, o.dim_, row, state, gradient);
+  if (o.is_adam()) scalars.rate = count_step(row[3 * o.dim_]);
+  take_step(scalars, row, gradient);
 }
 
 // Adam's rate for the step that is counted here, in double, as it is done once a row.

@@ -41,13 +41,25 @@ class OptimizerBatch {
   OptimizerBatch(const Optimizer& optimizer, float learning_rate);
 
   // Changes `row`, the embedding followed by its state, by one `gradient` of `dim` floats.
-  void step(float* row, const float* gradient);
+  void step(float* row, const float* gradient) {
+    if (is_plain_) {
+      take_step(scalars_, row, gradient);
+    } else {
+      adjust_and_step(row, gradient);
+    }
+  }
 
  private:
+  void take_step(StepScalars scalars, float* row, const float* gradient) const {
+    const Optimizer& o = optimizer_;
+    o.step_kernel_(o.constants_, scalars, o.dim_, row, row + o.dim_, gradient);
+  }
+  void adjust_and_step(float* row, const float* gradient);
   float count_step(float& steps) const;
 
   const Optimizer& optimizer_;
   StepScalars scalars_;
+  bool is_plain_;                // the formula takes the caller's gradient, and the same scalars for each row
   std::vector<float> gradient_;  // as the formula takes it
 };
 
