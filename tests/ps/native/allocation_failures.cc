@@ -181,6 +181,38 @@ void check_that_failures_leak_nothing() {
   FRESHET_CHECK(request > without_growth + 1 && table.size() == 5);
 }
 
+// The list of touched ids of a segment gets its first chunk of an arena.
+void check_that_a_long_list_survives_failures() {
+  check_context = "a list of touched ids that becomes long";
+  constexpr size_t kIds = 1024;
+  TableConfig config{};
+  config.dim = 1;
+  config.optimizer = OptimizerKind::kSgd;
+  config.threads = 1;
+  Table table(config);
+  std::vector<int64_t> ids(kIds);
+  for (size_t i = 0; i < kIds; ++i) ids[i] = static_cast<int64_t>(unmix(i, 0));
+  const std::vector<float> gradients(kIds, 1.0f);
+  table.apply_gradients(ids.data(), kIds, gradients.data(), 0, kLearningRate);
+  const int64_t next = static_cast<int64_t>(unmix(kIds, 0));
+  const auto check_touched = [](Table& changed, size_t expected) {
+    FRESHET_CHECK(changed.size() == expected && changed.touched_since(0, false).size() == expected);
+  };
+  bool failed = true;
+  for (size_t request = 0; failed; ++request) {
+    const std::unique_ptr<Table> copy = table.clone();
+    try {
+      FailingMemory memory(request, FailingMemory::Mode::kOnce, &failed);
+      copy->apply_gradients(&next, 1, gradients.data(), 0, kLearningRate);
+    } catch (const std::bad_alloc&) {
+    }
+    check_touched(*copy, failed ? kIds : kIds + 1);
+    copy->apply_gradients(&next, 1, gradients.data(), 0, kLearningRate);
+    check_touched(*copy, kIds + 1);
+    FRESHET_CHECK(copy->memory_bytes() > table.memory_bytes() + 2 * Arena::kGranuleBytes);
+  }
+}
+
 // However a batch, a removal or a pass fails, the table has as many rows afterwards as it may, and no more.
 void check_that_a_limit_survives_failures() {
   check_context = "a table with a limit of rows";
@@ -239,6 +271,7 @@ void check_that_a_limit_survives_failures() {
 int main(int argc, char** argv) {
   using freshet::check_context;
   freshet::check_that_failures_leak_nothing();
+  freshet::check_that_a_long_list_survives_failures();
   freshet::check_that_a_limit_survives_failures();
   size_t requests = 0;
   for (int i = 1; i < argc; ++i) {
