@@ -74,9 +74,10 @@ void Arena::free(void* memory, size_t bytes) {
 
 void Arena::trim() {
   std::lock_guard lock(mutex_);
+  kept_blocks_ = std::max(most_used_blocks_, kept_blocks_ * 7 / 8);
   size_t left = blocks_.size();
   std::erase_if(blocks_, [&](const Block& block) {
-    if (left <= most_used_blocks_ || !block.taken.none()) return false;
+    if (left <= kept_blocks_ || !block.taken.none()) return false;
     release_pages(block.memory, kBlockBytes);
     --left;
     return true;

@@ -32,8 +32,8 @@ class Arena {
   // Zeroed on first use only; `bytes` at most kBlockBytes. Throws std::bad_alloc.
   void* allocate(size_t bytes);
   void free(void* memory, size_t bytes);
-  // Keeps as many blocks as had users at once since the last call: fresh pages cost more than all that is
-  // written to them.
+  // Keeps as many blocks as had users at once since the last call, or seven eighths of what it kept then:
+  // fresh pages cost more than all that is written to them.
   void trim();
 
   // Bytes that huge pages take whole; memory on small pages is counted by its users, page by page.
@@ -76,6 +76,7 @@ class Arena {
   const FreeBlocks free_blocks_;
   mutable std::mutex mutex_;
   size_t most_used_blocks_ = 0;  // since the last trim
+  size_t kept_blocks_ = 0;       // by the last trim
   std::vector<Block> blocks_;
 };
 
