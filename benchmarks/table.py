@@ -17,7 +17,8 @@ as many Zipf draws), each in millions of ids a second by contender:
   only look up. `prefetch`: the slot (absl) and the row are asked for 32 ids ahead.
 
 Each but `insert` begins with as many batches that are not timed, and ours with a new list of touched rows, as
-after a sync: nearly all updates list their row. null: not installed, or cannot do it.
+after a sync: of 10 million uniform rows 93 % are listed by the timed updates, of Zipf draws 30 %. null: not
+installed, or cannot do it.
 Beside them `growth_p50_ms`, `growth_p99_ms` and `growth_max_ms` of the batches of ours while it grows, each
 batch the median of its times in the rounds, and `growth_worst_ms`, the worst batch of any round, with the
 stops of the machine itself. For the whole run: `load_factor`,
@@ -107,8 +108,12 @@ def rate(call: Callable[[np.ndarray], object], batches: list[np.ndarray], thread
 
     def share(thread: int) -> tuple[float, float]:
         os.sched_setaffinity(0, {processors[thread % len(processors)]})  # of this thread
-        for batch in batches[:WARM_UP_BATCHES][thread::threads]:
-            call(batch)
+        try:
+            for batch in batches[:WARM_UP_BATCHES][thread::threads]:
+                call(batch)
+        except BaseException:
+            together.abort()  # the others would wait for ever
+            raise
         together.wait()
         start_s = time.perf_counter()
         for batch in batches[WARM_UP_BATCHES:][thread::threads]:

@@ -144,7 +144,7 @@ def yaml_of(value: Any) -> str:
 
 
 def yaml_text(value: Any) -> str:
-    """`value` as a YAML file that is read as it is: nothing in it names a variable."""
+    """`value` as a YAML file that is read as it is: nothing in it names a variable, and it is ASCII."""
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False

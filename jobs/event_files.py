@@ -67,7 +67,10 @@ def _file_system(url: str) -> tuple[fs.FileSystem, str]:
 
 def flink_name(url: str) -> str:
     """A file or folder as Flink writes it, for whom neither `?` nor `#` ends a path."""
-    return re.sub("(?<=[^:/])/+", "/", url.replace(":///", ":/", 1)).rstrip("/")
+    scheme_and_host = re.match("([^:/]+:(//[^/]+)?)?", url)
+    assert scheme_and_host  # it may be empty
+    head = scheme_and_host[0]
+    return head + re.sub("/+", "/", url.removeprefix(head)).rstrip("/")
 
 
 def _is_hidden(path: str, root: str) -> bool:

@@ -27,7 +27,7 @@ class Contender {
   // `out`: ids x kDim; an absent id leaves zeros, or its initial value.
   virtual void lookup(const Batch& batch, float* out) = 0;
   virtual void update(const Batch& batch, const float* gradients) = 0;
-  // Between measurements: what else is done with a table in use from time to time.
+  // Before each measurement, untimed.
   virtual void rest() {}
 };
 

@@ -11,7 +11,7 @@ class Ours : public Contender {
   Ours();
   void lookup(const Batch& batch, float* out) override;
   void update(const Batch& batch, const float* gradients) override;
-  // A sync: the list of touched rows begins anew, so that nearly all updates of a measurement list their row.
+  // A sync: the list of touched rows begins anew.
   void rest() override { table.touched_since(0, true); }
 
   Table table;

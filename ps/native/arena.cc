@@ -52,9 +52,7 @@ void* Arena::allocate(size_t bytes) {
   std::lock_guard lock(mutex_);
   size_t first = 0;
   Block& block = block_with_room(granules, &first);
-  const bool is_first = block.taken.none();
   block.taken.set(first, granules, true);
-  if (is_first) most_used_blocks_ = std::max(most_used_blocks_, used_blocks());
   return block.memory + first * kGranuleBytes;
 }
 
@@ -67,27 +65,9 @@ void Arena::free(void* memory, size_t bytes) {
   block->taken.set(first, granules_for(bytes), false);
   block->widest = kGranules;
   if (!block->huge) discard_pages(start, granules_for(bytes) * kGranuleBytes);
-  if (!block->taken.none() || free_blocks_ == FreeBlocks::kStayUntilTrim) return;
+  if (!block->taken.none()) return;
   release_pages(block->memory, kBlockBytes);
   blocks_.erase(block);
-}
-
-void Arena::trim() {
-  std::lock_guard lock(mutex_);
-  kept_blocks_ = std::max(most_used_blocks_, kept_blocks_ * 7 / 8);
-  size_t left = blocks_.size();
-  std::erase_if(blocks_, [&](const Block& block) {
-    if (left <= kept_blocks_ || !block.taken.none()) return false;
-    release_pages(block.memory, kBlockBytes);
-    --left;
-    return true;
-  });
-  most_used_blocks_ = used_blocks();
-}
-
-size_t Arena::used_blocks() const {
-  return static_cast<size_t>(
-      std::ranges::count_if(blocks_, [](const Block& block) { return !block.taken.none(); }));
 }
 
 size_t Arena::huge_bytes() const {

@@ -13,18 +13,14 @@
 namespace freshet {
 
 // Hands out runs of 4 KiB granules. A block is a bit for each of its 512 granules, so neighbours that are
-// free merge by themselves. A block without users goes back to the system, at once or with `trim`.
-// Thread-safe.
+// free merge by themselves. A block without users goes back to the system. Thread-safe.
 class Arena {
  public:
   static constexpr size_t kGranuleBytes = kPageBytes;
   static constexpr size_t kBlockBytes = kHugePageBytes;
 
-  enum class FreeBlocks { kGoBack, kStayUntilTrim };
-
   // The first `small_page_blocks` stay on small pages, so that a small table does not cost 2 MiB a block.
-  explicit Arena(size_t small_page_blocks, FreeBlocks free_blocks = FreeBlocks::kGoBack)
-      : small_page_blocks_(small_page_blocks), free_blocks_(free_blocks) {}
+  explicit Arena(size_t small_page_blocks) : small_page_blocks_(small_page_blocks) {}
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -32,9 +28,6 @@ class Arena {
   // Zeroed on first use only; `bytes` at most kBlockBytes. Throws std::bad_alloc.
   void* allocate(size_t bytes);
   void free(void* memory, size_t bytes);
-  // Keeps as many blocks as had users at once since the last call, or seven eighths of what it kept then:
-  // fresh pages cost more than all that is written to them.
-  void trim();
 
   // Bytes that huge pages take whole; memory on small pages is counted by its users, page by page.
   size_t huge_bytes() const;
@@ -68,15 +61,11 @@ class Arena {
     size_t widest = kGranules;  // no gap is wider: most blocks are full, and not looked through again
   };
 
-  size_t used_blocks() const;
   Block& block_with_room(size_t granules, size_t* first);
   Block& add_block();
 
   const size_t small_page_blocks_;
-  const FreeBlocks free_blocks_;
   mutable std::mutex mutex_;
-  size_t most_used_blocks_ = 0;  // since the last trim
-  size_t kept_blocks_ = 0;       // by the last trim
   std::vector<Block> blocks_;
 };
 

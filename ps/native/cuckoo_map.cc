@@ -76,8 +76,8 @@ uint32_t CuckooMap::make_room(Choice choice) {
   return search_room(choice);
 }
 
-// Breadth first, so that the shortest chain wins, which passes no bucket twice; bounded, so that an insert
-// is.
+// Breadth first, so that the shortest chain wins, which passes no bucket twice. Bounded, as an insert has to
+// be.
 uint32_t CuckooMap::search_room(Choice choice) {
   Path nodes;
   size_t used = 0;

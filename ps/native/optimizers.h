@@ -23,7 +23,7 @@ class Optimizer {
 
   bool is_adam() const { return kind_ == OptimizerKind::kAdam || kind_ == OptimizerKind::kAdamW; }
   double bias_correction(float steps) const;
-  // The first floats of a state, which do not begin with 0.
+  // The first floats of a state, which begin with initial_accumulator; the others begin with 0.
   size_t accumulators() const;
 
   OptimizerKind kind_;

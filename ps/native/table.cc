@@ -353,7 +353,6 @@ void Table::forget(unsigned mark) {
   locks.acquire_all();
   check_mark(*segments_[0], mark);
   for (auto& segment : segments_) segment->touched.end(mark, segment->rows);
-  list_arena_.trim();
 }
 
 std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
@@ -371,7 +370,6 @@ std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
     segment->touched.append_to(ids, mark);
     if (move) segment->touched.clear(mark, segment->rows);
   }
-  if (move) list_arena_.trim();
   return ids;
 }
 

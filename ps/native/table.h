@@ -116,6 +116,9 @@ class Table final : public BoundedRows {
   size_t row_floats() const { return config_.dim + optimizer_.state_floats(); }
 
  private:
+  // The first bucket arrays of a table, which may stay small.
+  static constexpr size_t kSmallPageBlocks = 2;
+
   // For as long as a change takes: the only one while there are bounds.
   std::unique_lock<std::mutex> turn() const {
     return bounds_ ? std::unique_lock(changes_) : std::unique_lock<std::mutex>();
@@ -147,9 +150,8 @@ class Table final : public BoundedRows {
   Optimizer optimizer_;
   GradientPolicy gradient_policy_;
   RowCodec codec_;
-  Arena arena_{2};  // of bucket arrays
-  // Of long lists of touched rows, which begin anew with each sync.
-  Arena list_arena_{0, Arena::FreeBlocks::kStayUntilTrim};
+  Arena arena_{kSmallPageBlocks};  // of bucket arrays
+  Arena list_arena_{0};            // of long lists of touched rows: they have 1,024 of a segment's before
   RowSpace space_;
   Segments segments_;
   std::unique_ptr<Bounds> bounds_;  // null: none; guarded by changes_

@@ -1,6 +1,9 @@
 #include "touched_set.h"
 
+#include <bit>
+
 namespace freshet {
+
 TouchedSets::TouchedSets(bool lists, uint64_t seed, Arena& arena, Arena& list_arena)
     : used_(lists),
       sets_{Set{ChunkedList<Entry>(list_arena), {seed, arena}},
@@ -59,8 +62,6 @@ size_t TouchedSets::small_page_bytes() const {
   return total;
 }
 
-// Where it writes follows from the marks, not from what the row's metadata says, which may still be on its
-// way.
 void TouchedSets::touch(int64_t id, uint32_t row, RowMeta& meta) {
   make_room();
   uint32_t listed = meta.listed();

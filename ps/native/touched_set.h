@@ -32,10 +32,10 @@ class TouchedSets {
   void begin(unsigned mark) { used_ |= 1u << mark; }
   void end(unsigned mark, RowStore& rows);
 
+  // Where it writes follows from none of the row's metadata, which may still be on its way.
   void touch(int64_t id, uint32_t row, RowMeta& meta);
   // The same for an unlisted row while mark 0 is the only one, nothing was removed and there is room: nearly
-  // always, and then fewer instructions. Where it writes follows from none of the row's metadata, which may
-  // still be on its way. False: `touch` must.
+  // always, and then fewer instructions. False: `touch` must.
   bool touch_simply(int64_t id, uint32_t row, RowMeta& meta) {
     Set& set = sets_[0];
     if (used_ != 1 || !set.removed.is_unused() || !set.entries.has_room()) return false;

@@ -284,4 +284,6 @@ def test_places_are_named_as_flink_names_them() -> None:
     assert flink_name("s3://bucket/a/") == "s3://bucket/a"
     assert flink_name("hdfs://name:9000/a") == "hdfs://name:9000/a"
     assert flink_name("file:///a/b.jsonl") == "file:/a/b.jsonl"
-    assert flink_name("file:///a//b #1?.jsonl") == "file:/a/b #1?.jsonl"
+    assert flink_name("file:////a//b #1?.jsonl") == "file:/a/b #1?.jsonl"
+    assert flink_name("s3://bucket/a:///c") == "s3://bucket/a:/c"
+    assert flink_name("/a//b/") == "/a/b"

@@ -64,36 +64,30 @@ def test_a_number_that_is_no_mark_is_refused(mark: int):
         make().touched_since(mark)
 
 
-def test_a_long_list_has_every_id_also_in_a_copy():
+def test_a_long_list_has_every_id_also_in_a_copy_and_gives_its_memory_back():
     table, ids = make(), np.arange(300_000)
-    table.apply_gradients(ids, np.ones((len(ids), 1), np.float32))
+    ones = np.ones((len(ids), 1), np.float32)
+    table.apply_gradients(ids, ones)
+    table.touched()
+    memory_bytes = table.memory_bytes
+    table.apply_gradients(ids, ones)
+    assert table.memory_bytes > memory_bytes + 8 * len(ids)
     table.remove(ids[:1000])
     for each in (table.clone(), table):
         assert np.array_equal(np.sort(each.touched()), ids)
         assert each.touched().size == 0
+    assert table.memory_bytes == memory_bytes
 
 
-def test_the_memory_of_a_list_is_kept_for_the_next_and_given_back_when_lists_stay_shorter():
+def test_long_lists_of_two_marks_are_whole_and_go_with_their_mark():
     table, ids = make(), np.arange(300_000)
-    ones = np.ones((len(ids), 1), np.float32)
-    table.apply_gradients(ids, ones)
-    forget_lists(table)
-    without_bytes = table.memory_bytes
-    table.apply_gradients(ids, ones)
-    with_bytes = table.memory_bytes
-    assert with_bytes > without_bytes + 8 * len(ids)
-    for _ in range(2):
-        table.touched()
-        assert table.memory_bytes > without_bytes + 8 * len(ids)
-        table.apply_gradients(ids, ones)
-        assert table.memory_bytes == with_bytes
-    forget_lists(table)
-    assert table.memory_bytes == without_bytes
-
-
-def forget_lists(table: EmbeddingTable) -> None:
-    for _ in range(10):  # the first empties the list, and each gives back some of its memory
-        table.touched()
+    mark = table.mark()
+    table.apply_gradients(ids, np.ones((len(ids), 1), np.float32))
+    assert np.array_equal(np.sort(table.touched()), ids)
+    assert np.array_equal(np.sort(table.touched_since(mark, move=False)), ids)
+    with_list_bytes = table.memory_bytes
+    table.forget(mark)
+    assert table.memory_bytes < with_list_bytes - 8 * len(ids)
 
 
 @given(st.lists(st.tuples(st.sampled_from("crm"), st.integers(0, 5)), max_size=60))
