@@ -172,7 +172,13 @@ def test_a_signal_that_ends_the_demo_reaches_it_and_leaves_no_complaint(set_up, 
     variables = {"PATH": str(bare), "WAIT": "yes", "LC_ALL": "C"}
     demo = [shutil.which("make"), "demo"]
     with subprocess.Popen(
-        demo, cwd=set_up, env=variables, stderr=subprocess.PIPE, start_new_session=True
+        demo,
+        cwd=set_up,
+        env=variables,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # Who runs the tests in the background of a shell has it ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             wait_for((set_up / "told").exists, "the set-up to begin", 20)
