@@ -106,23 +106,19 @@ def rate(call: Callable[[np.ndarray], object], batches: list[np.ndarray], thread
     processors = sorted(os.sched_getaffinity(0))
     together = threading.Barrier(threads)
 
-    def share(thread: int) -> tuple[float, float]:
+    def share(thread: int, of: list[np.ndarray]) -> tuple[float, float]:
         os.sched_setaffinity(0, {processors[thread % len(processors)]})  # of this thread
-        try:
-            for batch in batches[:WARM_UP_BATCHES][thread::threads]:
-                call(batch)
-        except BaseException:
-            together.abort()  # the others would wait for ever
-            raise
         together.wait()
         start_s = time.perf_counter()
-        for batch in batches[WARM_UP_BATCHES:][thread::threads]:
+        for batch in of[thread::threads]:
             call(batch)
         return start_s, time.perf_counter()
 
+    warm_up, timed = batches[:WARM_UP_BATCHES], batches[WARM_UP_BATCHES:]
     with ThreadPoolExecutor(threads) as pool:
-        starts_s, ends_s = zip(*pool.map(share, range(threads)), strict=True)
-    return (len(batches) - WARM_UP_BATCHES) * BATCH / (max(ends_s) - min(starts_s)) / 1e6
+        list(pool.map(share, range(threads), [warm_up] * threads))
+        starts_s, ends_s = zip(*pool.map(share, range(threads), [timed] * threads), strict=True)
+    return len(timed) * BATCH / (max(ends_s) - min(starts_s)) / 1e6
 
 
 def filled(rows: int) -> EmbeddingTable:
