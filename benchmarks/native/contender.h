@@ -27,8 +27,8 @@ class Contender {
   // `out`: ids x kDim; an absent id leaves zeros, or its initial value.
   virtual void lookup(const Batch& batch, float* out) = 0;
   virtual void update(const Batch& batch, const float* gradients) = 0;
-  // Before each measurement, untimed.
-  virtual void rest() {}
+  // What a parameter server does once a second; before each measurement, untimed.
+  virtual void sync() {}
 };
 
 struct Entry {

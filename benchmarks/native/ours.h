@@ -11,8 +11,8 @@ class Ours : public Contender {
   Ours();
   void lookup(const Batch& batch, float* out) override;
   void update(const Batch& batch, const float* gradients) override;
-  // A sync: the list of touched rows begins anew.
-  void rest() override { table.touched_since(0, true); }
+  // The list of touched rows begins anew.
+  void sync() override { table.touched_since(0, true); }
 
   Table table;
 };

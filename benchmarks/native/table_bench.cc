@@ -122,13 +122,13 @@ class Bench {
         table->update(batch, gradients_.data());
         inserted += batch.ids.size();
         if (!ours || inserted % (16 * kBatch)) continue;
-        ours->rest();  // its list is not part of a row
+        ours->sync();  // its list is not part of a row
         if (inserted < rows_ / 10) continue;
         most_bytes_per_row = std::max(most_bytes_per_row, static_cast<double>(ours->table.memory_bytes()) /
                                                               static_cast<double>(inserted));
       }
       if (ours) {
-        ours->rest();
+        ours->sync();
         report_memory(ours->table, resident_bytes() - before, most_bytes_per_row);
       }
       tables_.push_back(std::move(table));
@@ -166,7 +166,7 @@ class Bench {
       if (misses && !entries_[e].has_keys) continue;
       if (changes && c.threads > 1 && !entries_[e].changes_from_threads) continue;
       Contender& table = *tables_[e];
-      table.rest();
+      table.sync();
       rates[entries_[e].name].push_back(
           rate(batches, kWarmUpBatches, c.threads, [&](size_t b, const Batch& batch, size_t thread) {
             if (is_update(b)) {
