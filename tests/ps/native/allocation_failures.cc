@@ -31,6 +31,15 @@ constexpr Operation kTouched{Act::kTouched, {}, 0, 0};
 // nothing new.
 constexpr size_t kMostAssigned = 2000;
 
+// Of a table of one thread, so that requests come in the same order each time.
+TableConfig config_of(size_t dim) {
+  TableConfig config{};
+  config.dim = dim;
+  config.optimizer = OptimizerKind::kSgd;
+  config.threads = 1;
+  return config;
+}
+
 // The rows of a table at one moment.
 Reference contents(Subject<Table>& subject) {
   Reference all(subject.config());
@@ -145,13 +154,9 @@ size_t run(const std::vector<uint8_t>& bytes) {
 // An insert that fails a thousand times takes no more memory than one that fails once.
 void check_that_failures_leak_nothing() {
   check_context = "an insert that makes its map grow";
-  TableConfig config{};
-  config.dim = 1000;
-  config.optimizer = OptimizerKind::kSgd;
-  config.threads = 1;
-  Table table(config);
+  Table table(config_of(1000));
   const auto in_segment_0 = [](uint64_t i) { return static_cast<int64_t>(unmix(i, 0)); };
-  const std::vector<float> gradient(config.dim, 1.0f);
+  const std::vector<float> gradient(table.dim(), 1.0f);
   for (uint64_t i = 0; i < 4; ++i) {
     const int64_t id = in_segment_0(i);
     table.apply_gradients(&id, 1, gradient.data(), 0, kLearningRate);
@@ -185,11 +190,7 @@ void check_that_failures_leak_nothing() {
 void check_that_a_long_list_survives_failures() {
   check_context = "a list of touched ids that becomes long";
   constexpr size_t kIds = 1024;
-  TableConfig config{};
-  config.dim = 1;
-  config.optimizer = OptimizerKind::kSgd;
-  config.threads = 1;
-  Table table(config);
+  Table table(config_of(1));
   std::vector<int64_t> ids(kIds);
   for (size_t i = 0; i < kIds; ++i) ids[i] = static_cast<int64_t>(unmix(i, 0));
   const std::vector<float> gradients(kIds, 1.0f);
@@ -217,11 +218,7 @@ void check_that_a_long_list_survives_failures() {
 void check_that_a_limit_survives_failures() {
   check_context = "a table with a limit of rows";
   constexpr size_t kMostRows = 100;
-  TableConfig config{};
-  config.dim = 2;
-  config.optimizer = OptimizerKind::kSgd;
-  config.threads = 1;
-  Table full(config);
+  Table full(config_of(2));
   full.set_bounds({.min_count = 1,
                    .window_ms = 0,
                    .tracked_ids = 1,
