@@ -27,7 +27,7 @@ TOO_OLD_MS = 8 * 86_400_000
 GARBAGE = (b"{", b"[]", b'"r1"', b'{"request_id": "r1"}', b"\xff\xfe", b"0" * (1 << 19))
 AHEAD_S = 20.0
 BEATS = 200
-"""Heartbeats around each line, which teach nothing: of a million lines some are left when a process is killed."""
+"""Heartbeats around each line, which teach nothing: of a million lines some are left when it is killed."""
 
 
 class Traffic:
