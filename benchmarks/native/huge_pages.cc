@@ -1,5 +1,6 @@
 #include "huge_pages.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "pages.h"
@@ -19,10 +20,19 @@ void unmap_huge(void* memory, size_t bytes) {
   release_pages(static_cast<std::byte*>(memory), round_up(bytes, kHugePageBytes));
 }
 
-void warm_memory(size_t bytes) {
-  void* memory = map_huge(bytes);
-  std::memset(memory, 1, bytes);
-  unmap_huge(memory, bytes);
+WarmMemory::WarmMemory(size_t bytes)
+    : bytes_(round_up(bytes, kHugePageBytes)), memory_(static_cast<std::byte*>(map_huge(bytes_))) {
+  std::memset(memory_, 1, bytes_);
+}
+
+WarmMemory::~WarmMemory() { unmap_huge(memory_, bytes_); }
+
+void WarmMemory::give_back(size_t bytes) {
+  std::lock_guard lock(mutex_);
+  const size_t end = std::min(bytes_, bytes / kHugePageBytes * kHugePageBytes);
+  if (end <= given_back_) return;
+  discard_pages(memory_ + given_back_, end - given_back_);
+  given_back_ = end;
 }
 
 }  // namespace freshet::bench

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <new>
 
 #include "contender.h"
@@ -15,9 +16,25 @@ namespace freshet::bench {
 void* map_huge(size_t bytes);
 void unmap_huge(void* memory, size_t bytes);
 
-// Takes memory and gives it back: a virtual machine's host is slow the first time, and no contender is to
+// Memory that a contender is to take, given back to the system just before. The host of a virtual machine
+// may take what stays free for a second or two, and is slow to give it again, for which no contender is to
 // pay.
-void warm_memory(size_t bytes);
+class WarmMemory {
+ public:
+  explicit WarmMemory(size_t bytes);
+  ~WarmMemory();
+  WarmMemory(const WarmMemory&) = delete;
+  WarmMemory& operator=(const WarmMemory&) = delete;
+
+  // The first `bytes` of it, or all there is, are free from here on. Thread-safe.
+  void give_back(size_t bytes);
+
+ private:
+  size_t bytes_;
+  std::byte* memory_;
+  std::mutex mutex_;
+  size_t given_back_ = 0;  // guarded by mutex_
+};
 
 // For containers: large arrays on huge pages, small ones on the heap.
 template <class T>

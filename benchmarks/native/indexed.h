@@ -65,7 +65,7 @@ class Indexed : public Contender {
       if (!kAhead) {
         visit(i, row);
       } else if (row) {
-        prefetch(row, kBytes);
+        prefetch_lines<kBytes / kLineBytes>(row);
       }
     }
   }

@@ -37,16 +37,6 @@ void CuckooMap::allocate() {
   view_.full = full_.get();
 }
 
-bool CuckooMap::insert(uint64_t hash, uint32_t row) {
-  const Choice choice = view_.choose(hash);
-  const uint32_t room = make_room(choice);
-  if (room == kNoBucket) return false;
-  put(room, hash, row);
-  if (room != choice.first) ++view_.data[choice.first].away;
-  ++size_;
-  return true;
-}
-
 uint32_t CuckooMap::erase(uint64_t hash) {
   const Choice choice = view_.choose(hash);
   for (const uint32_t index : {choice.first, choice.second}) {
@@ -63,17 +53,6 @@ uint32_t CuckooMap::erase(uint64_t hash) {
 
 size_t CuckooMap::small_page_bytes() const {
   return full_words() * sizeof(uint64_t) + (uses_arena() && arena_.is_huge(view_.data) ? 0 : bytes());
-}
-
-// Most chains are of one move.
-uint32_t CuckooMap::make_room(Choice choice) {
-  if (!view_.data[choice.first].full()) return choice.first;  // which is near, unlike the bit
-  if (!view_.is_full(choice.second)) return choice.second;
-  if (const Move move = view_.one_move(choice); move.to != kNoBucket) {
-    move_key(move);
-    return move.from;
-  }
-  return search_room(choice);
 }
 
 // Breadth first, so that the shortest chain wins, which passes no bucket twice. Bounded, as an insert has to
@@ -105,18 +84,6 @@ uint32_t CuckooMap::shift_along(const Path& nodes, int16_t last) {
     at = parent;
   }
   return node(at).bucket;
-}
-
-void CuckooMap::move_key(Move move) {
-  const auto [from, slot, to] = move;
-  Bucket& source = view_.data[from];
-  put(to, source.hashes[slot], source.rows[slot]);
-  vacate(from, 1u << slot);
-  if (view_.choose(source.hashes[slot]).first == from) {
-    ++source.away;
-  } else {
-    --view_.data[to].away;
-  }
 }
 
 }  // namespace freshet

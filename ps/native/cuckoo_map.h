@@ -117,10 +117,11 @@ class CuckooMap {
       }
       return {0, 0, kNoBucket};
     }
-    // Asks for what an insert between two full buckets will look at next. Both should be near already.
+    // Asks for what an insert whose second bucket is full will look at next if its first is full, too. Both
+    // should be near already.
     [[gnu::always_inline]] void prefetch_moves(uint64_t hash) const {
       const Choice choice = choose(hash);
-      if (!is_full(choice.first) || !is_full(choice.second)) return;
+      if (!is_full(choice.first)) return;
       if (const Move move = one_move(choice); move.to != kNoBucket) {
         prefetch(data + move.to);
         return;
@@ -199,5 +200,39 @@ class CuckooMap {
   size_t size_ = 0;
   Arena& arena_;
 };
+
+// Inline, as inserts are many: calls in between cost a twentieth of them.
+inline bool CuckooMap::insert(uint64_t hash, uint32_t row) {
+  const Choice choice = view_.choose(hash);
+  const uint32_t room = make_room(choice);
+  if (room == kNoBucket) return false;
+  put(room, hash, row);
+  if (room != choice.first) ++view_.data[choice.first].away;
+  ++size_;
+  return true;
+}
+
+// Most chains are of one move.
+inline uint32_t CuckooMap::make_room(Choice choice) {
+  if (!view_.data[choice.first].full()) return choice.first;  // which is near, unlike the bit
+  if (!view_.is_full(choice.second)) return choice.second;
+  if (const Move move = view_.one_move(choice); move.to != kNoBucket) {
+    move_key(move);
+    return move.from;
+  }
+  return search_room(choice);
+}
+
+inline void CuckooMap::move_key(Move move) {
+  const auto [from, slot, to] = move;
+  Bucket& source = view_.data[from];
+  put(to, source.hashes[slot], source.rows[slot]);
+  vacate(from, 1u << slot);
+  if (view_.choose(source.hashes[slot]).first == from) {
+    ++source.away;
+  } else {
+    --view_.data[to].away;
+  }
+}
 
 }  // namespace freshet

@@ -41,14 +41,10 @@ GrowingMap::GrowingMap(const GrowingMap& other, Arena& arena)
   rebuild_directory();
 }
 
-void GrowingMap::insert(uint64_t hash, uint32_t row) {
-  for (;;) {
-    Piece& piece = piece_of(hash);
-    if (piece.map->size() < piece.most_keys && piece.map->insert(hash, row)) return;
-    // A split adds a piece, and must neither move the others nor fail half way.
-    if (pieces_.size() == pieces_.capacity()) pieces_.reserve(2 * pieces_.size());
-    grow(piece_of(hash));
-  }
+void GrowingMap::make_room(uint64_t hash) {
+  // A split adds a piece, and must neither move the others nor fail half way.
+  if (pieces_.size() == pieces_.capacity()) pieces_.reserve(2 * pieces_.size());
+  grow(piece_of(hash));
 }
 
 size_t GrowingMap::size() const {

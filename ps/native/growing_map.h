@@ -30,7 +30,9 @@ class GrowingMap {
   const CuckooMap::View& piece(uint64_t hash) const { return directory_[index_of(hash)]; }
   uint32_t find(uint64_t hash) const { return piece(hash).find(hash); }
   // The key must be absent.
-  void insert(uint64_t hash, uint32_t row);
+  void insert(uint64_t hash, uint32_t row) {
+    while (!piece_of(hash).insert(hash, row)) make_room(hash);
+  }
   uint32_t erase(uint64_t hash) { return piece_of(hash).map->erase(hash); }
 
   template <class Visit>
@@ -59,6 +61,9 @@ class GrowingMap {
     size_t most_keys;  // when it has so many, it grows
     uint32_t prefix;   // the `depth` directory bits that all its keys share
     unsigned depth;
+
+    // False: it has to grow.
+    bool insert(uint64_t hash, uint32_t row) { return map->size() < most_keys && map->insert(hash, row); }
   };
 
   size_t index_of(uint64_t hash) const { return directory_bits(hash, depth_); }
@@ -67,6 +72,7 @@ class GrowingMap {
     return (hash << kSegmentBits) >> 1 >> (63 - depth);
   }
   Piece& piece_of(uint64_t hash) { return pieces_[piece_index_[index_of(hash)]]; }
+  [[gnu::noinline]] void make_room(uint64_t hash);
   void grow(Piece& piece);
   void split(Piece& piece, uint64_t salt);
   void enlarge(Piece& piece, uint32_t buckets, uint64_t salt);

@@ -155,13 +155,28 @@ struct Ftrl {
   }
 };
 
-FRESHET_INLINE void fill_body(float* out, size_t n, float value) {
-  for (size_t i = 0; i < n; ++i) out[i] = value;
+FRESHET_INLINE void begin_loop(float* __restrict row, const float* __restrict embedding, size_t dim,
+                               NewState s) {
+  for (size_t i = 0; i < dim; ++i) row[i] = embedding[i];
+  float* const state = row + dim;
+  for (size_t i = 0; i < s.accumulators; ++i) state[i] = s.accumulator;
+  for (size_t i = 0; i < s.zeros; ++i) state[s.accumulators + i] = 0.0f;
 }
-void fill_portable(float* out, size_t n, float value) { fill_body(out, n, value); }
-FRESHET_AVX2 void fill_avx2(float* out, size_t n, float value) { fill_body(out, n, value); }
+// The usual width once more, unrolled, as of the steps below.
+FRESHET_INLINE void begin_body(float* row, const float* embedding, size_t dim, NewState s) {
+  if (dim == 16 && s.accumulators == 16 && s.zeros == 0) {
+    begin_loop(row, embedding, 16, {s.accumulator, 16, 0});
+  } else {
+    begin_loop(row, embedding, dim, s);
+  }
+}
+void begin_portable(float* row, const float* embedding, size_t dim, NewState s) {
+  begin_body(row, embedding, dim, s);
+}
+FRESHET_AVX2 void begin_avx2(float* row, const float* embedding, size_t dim, NewState s) {
+  begin_body(row, embedding, dim, s);
+}
 
-// The usual width once more, unrolled.
 template <class Rule>
 FRESHET_INLINE void step_body(const Constants& c, StepScalars s, size_t dim, float* w, float* state,
                               const float* g) {
@@ -231,7 +246,7 @@ FRESHET_AVX2 void gradient_avx2(const Constants& c, size_t dim, const float* w, 
 
 }  // namespace
 
-FillKernel fill_kernel(bool avx2) { return avx2 ? fill_avx2 : fill_portable; }
+BeginKernel begin_kernel(bool avx2) { return avx2 ? begin_avx2 : begin_portable; }
 
 StepKernel step_kernel(OptimizerKind kind, const Constants& c, bool avx2) {
   switch (kind) {

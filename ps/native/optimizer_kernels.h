@@ -17,11 +17,18 @@ struct StepScalars {
 using StepKernel = void (*)(const OptimizerConstants& constants, StepScalars scalars, size_t dim,
                             float* weights, float* state, const float* gradient);
 
-// Sets `n` floats of a new state. As wide as a step loads them: a load that several stores make up waits
-// until these are in the cache, which a new row is not.
-using FillKernel = void (*)(float* out, size_t n, float value);
+// The state of a new row: so many floats of one value, then zeros.
+struct NewState {
+  float accumulator;
+  size_t accumulators;
+  size_t zeros;
+};
 
-FillKernel fill_kernel(bool avx2);
+// Writes a new row, `dim` floats of an embedding and its state. As wide as a step loads them: a load that
+// several stores make up waits until these are in the cache, which a new row is not.
+using BeginKernel = void (*)(float* row, const float* embedding, size_t dim, NewState state);
+
+BeginKernel begin_kernel(bool avx2);
 
 // Null for kNone.
 StepKernel step_kernel(OptimizerKind kind, const OptimizerConstants& constants, bool avx2);

@@ -25,7 +25,8 @@ Optimizer::Optimizer(OptimizerKind kind, const OptimizerConstants& constants, si
     : kind_(kind),
       constants_(constants),
       dim_(dim),
-      fill_kernel_(fill_kernel(!portable && has_avx2())),
+      new_state_{constants.initial_accumulator, accumulators(), state_floats() - accumulators()},
+      begin_kernel_(begin_kernel(!portable && has_avx2())),
       step_kernel_(step_kernel(kind, constants, !portable && has_avx2())),
       gradient_kernel_(gradient_kernel(kind, constants, !portable && has_avx2())) {
   if (!is_adam()) return;
@@ -66,12 +67,6 @@ size_t Optimizer::accumulators() const {
     default:
       return 0;
   }
-}
-
-void Optimizer::initialize_state(float* state) const {
-  const size_t n = accumulators();
-  fill_kernel_(state, n, constants_.initial_accumulator);
-  fill_kernel_(state + n, state_floats() - n, 0.0f);
 }
 
 double Optimizer::bias_correction(float steps) const {

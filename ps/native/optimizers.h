@@ -16,7 +16,9 @@ class Optimizer {
   Optimizer(OptimizerKind kind, const OptimizerConstants& constants, size_t dim, bool portable = false);
 
   size_t state_floats() const;
-  void initialize_state(float* state) const;
+  // Writes a new row: its `embedding`, then its state.
+  void begin(float* row, const float* embedding) const { begin_kernel_(row, embedding, dim_, new_state_); }
+  void initialize_state(float* state) const { begin_kernel_(state, nullptr, 0, new_state_); }
 
  private:
   friend class OptimizerBatch;
@@ -29,7 +31,8 @@ class Optimizer {
   OptimizerKind kind_;
   OptimizerConstants constants_;
   size_t dim_;
-  FillKernel fill_kernel_;
+  NewState new_state_;
+  BeginKernel begin_kernel_;
   StepKernel step_kernel_;
   GradientKernel gradient_kernel_;
   std::vector<double> bias_corrections_;  // of Adam's step 1, 2, …

@@ -139,10 +139,7 @@ class Pipeline {
       block.first[m] = map.piece(hash).second(hash);  // the m-th is read already: m <= misses[m]
       prefetch(block.first[m]);
     }
-    for (uint32_t i = 0; i < block.size; ++i) {
-      const uint32_t absent = all_ones_if(block.rows[i] == kNoRow);
-      prefetch_(*block.segment, block.probes[i], block.rows[i] & ~absent);  // any row is as good as a branch
-    }
+    prefetch_(*block.segment, std::span(block.probes, block.size), block.rows);
   }
 
   void search_second(Block& block) const {
@@ -151,8 +148,8 @@ class Pipeline {
       const uint32_t i = block.misses[m];
       block.rows[i] = block.first[m]->find(block.probes[i].hash);
       if (block.rows[i] != kNoRow) {
-        prefetch_(*block.segment, block.probes[i], block.rows[i]);
-      } else if constexpr (kAccess == Access::kExclusive) {
+        prefetch_(*block.segment, std::span(&block.probes[i], 1), &block.rows[i]);
+      } else if (kAccess == Access::kExclusive && block.first[m]->full()) {
         block.segment->map.piece(block.probes[i].hash).prefetch_moves(block.probes[i].hash);
       }
     }

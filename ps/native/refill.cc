@@ -19,12 +19,17 @@ void Refill::put_second() {
   });
 }
 
+// A word of the bits at a time.
 void Refill::occupy() {
-  for (uint32_t index = 0; index < map_.buckets(); ++index) {
-    Bucket& bucket = map_.view_.data[index];
-    bucket.occupy((1u << used_[index]) - 1);
-    map_.view_.full[index / 64] |= uint64_t{bucket.full()} << index % 64;
-    map_.size_ += used_[index];
+  for (uint32_t begin = 0; begin < map_.buckets(); begin += 64) {
+    const uint32_t end = std::min(map_.buckets(), begin + 64);
+    uint64_t full = 0;
+    for (uint32_t index = begin; index < end; ++index) {
+      map_.view_.data[index].occupy((1u << used_[index]) - 1);
+      full |= uint64_t{used_[index] == kSlots} << (index - begin);
+      map_.size_ += used_[index];
+    }
+    map_.view_.full[begin / 64] = full;
   }
 }
 

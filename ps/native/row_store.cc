@@ -18,20 +18,10 @@ RowStore::RowStore(const RowStore& other, RowSpace& space)
   }
 }
 
-uint32_t RowStore::allocate() {
-  uint32_t row = first_free_;
-  if (row != kNoFreeRow) {
-    std::memcpy(&first_free_, at(row), sizeof(first_free_));
-  } else {
-    if (slabs_.empty() || rows_in_last_slab_ == room(slabs_.size() - 1)) {
-      if (slabs_.size() == slabs_.capacity()) slabs_.reserve(2 * slabs_.size() + 1);
-      slabs_.push_back(space_.take_slab());
-      rows_in_last_slab_ = 0;
-    }
-    row = slabs_.back() + static_cast<uint32_t>(rows_in_last_slab_++);
-  }
-  meta(row) = {};
-  return row;
+void RowStore::add_slab() {
+  if (slabs_.size() == slabs_.capacity()) slabs_.reserve(2 * slabs_.size() + 1);
+  slabs_.push_back(space_.take_slab());
+  rows_in_last_slab_ = 0;
 }
 
 void RowStore::free(uint32_t row) {

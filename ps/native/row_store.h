@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "row_space.h"
@@ -26,7 +27,17 @@ class RowStore {
   RowStore& operator=(const RowStore&) = delete;
 
   // Values are undefined, metadata is zero. Throws std::bad_alloc.
-  uint32_t allocate();
+  uint32_t allocate() {
+    uint32_t row = first_free_;
+    if (row != kNoFreeRow) {
+      std::memcpy(&first_free_, at(row), sizeof(first_free_));
+    } else {
+      if (slabs_.empty() || rows_in_last_slab_ == room(slabs_.size() - 1)) add_slab();
+      row = slabs_.back() + static_cast<uint32_t>(rows_in_last_slab_++);
+    }
+    meta(row) = {};
+    return row;
+  }
   void free(uint32_t row);
 
   size_t row_bytes() const { return space_.row_bytes(); }
@@ -39,6 +50,7 @@ class RowStore {
  private:
   static constexpr uint32_t kNoFreeRow = 0xffffffff;
 
+  [[gnu::noinline]] void add_slab();
   size_t room(size_t slab) const { return slab == 0 ? first_slab_rows_ : space_.rows_per_slab(); }
   size_t used_rows(size_t slab) const { return slab + 1 == slabs_.size() ? rows_in_last_slab_ : room(slab); }
 

@@ -11,19 +11,6 @@ Segment::Segment(const Segment& other, Arena& arena, Arena& list_arena, RowSpace
   map.for_each([this](uint64_t, uint32_t row) { cut.settle(rows.meta(row)); });
 }
 
-uint32_t Segment::insert(uint64_t hash) {
-  touched.make_room();
-  const uint32_t row = rows.allocate();
-  try {
-    map.insert(hash, row);
-  } catch (...) {
-    rows.free(row);
-    throw;
-  }
-  cut.settle(rows.meta(row));
-  return row;
-}
-
 void Segment::note_change(int64_t id, uint64_t hash, uint32_t row) {
   cut.preserve(hash, row, rows);
   touched.touch(id, row, rows.meta(row));

@@ -49,4 +49,17 @@ struct Segment {
   void note_change(int64_t id, uint64_t hash, uint32_t row);
 };
 
+inline uint32_t Segment::insert(uint64_t hash) {
+  touched.make_room();
+  const uint32_t row = rows.allocate();
+  try {
+    map.insert(hash, row);
+  } catch (...) {
+    rows.free(row);
+    throw;
+  }
+  cut.settle(rows.meta(row));
+  return row;
+}
+
 }  // namespace freshet

@@ -10,45 +10,11 @@
 
 #include "finite.h"
 #include "hash.h"
-#include "prefetch.h"
+#include "initial_rows.h"
+#include "row_prefetch.h"
 
 namespace freshet {
 namespace {
-
-// What a lookup reads of a row. Where it writes is not asked for: the processor can wait for stores.
-auto prefetch_lookup(size_t bytes) {
-  return [bytes](const Segment& segment, const Probe&, uint32_t row) __attribute__((always_inline)) {
-    prefetch(segment.rows.at(row), bytes);
-  };
-}
-
-// One in eight lies in two lines.
-[[gnu::always_inline]] inline void prefetch_meta(const Segment& segment, uint32_t row) {
-  prefetch(&segment.rows.meta(row), sizeof(RowMeta));
-}
-
-// What a change writes of a row, and the caller's floats that it reads.
-auto prefetch_change(size_t row_bytes, const float* in, size_t width) {
-  return [ row_bytes, in, width ](const Segment& segment, const Probe& probe, uint32_t row)
-      __attribute__((always_inline)) {
-    prefetch(segment.rows.at(row), row_bytes);
-    prefetch_meta(segment, row);
-    prefetch(in + probe.position * width, width * sizeof(float));
-  };
-}
-
-// A removed row's first bytes become a link of the free list.
-constexpr auto kPrefetchLink =
-    [](const Segment& segment, const Probe&, uint32_t row) __attribute__((always_inline)) {
-  prefetch(segment.rows.at(row));
-};
-
-constexpr auto kPrefetchMeta =
-    [](const Segment& segment, const Probe&, uint32_t row) __attribute__((always_inline)) {
-  prefetch_meta(segment, row);
-};
-
-constexpr auto kNoPrefetch = [](const Segment&, const Probe&, uint32_t) {};
 
 void check_mark(const Segment& segment, unsigned mark) {
   if (!segment.touched.uses(mark)) throw std::invalid_argument("this table has no such mark");
@@ -135,7 +101,8 @@ void Table::lookup(const int64_t* ids, std::span<const Probe> probes, float* out
       }
       if (absents) initializer_.fill(ids, std::span(absent).first(absents), out);
     };
-    walk_blocks<Access::kShared>(probes, prefetch_lookup(read_bytes), visit);
+    // Where it writes is not asked for: the processor can wait for stores.
+    walk_blocks<Access::kShared>(probes, PrefetchRows(codec_.row_bytes(), read_bytes), visit);
   };
   if (codec_.is_float32()) {
     read_all(dim * sizeof(float), [dim](const std::byte* row, float* to) { copy_floats(to, row, dim); });
@@ -153,17 +120,24 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
   gradient_policy_.apply(gradients, n, sums, probes);
   bounded([&] {
     if (bounds_) leave_out_unadmitted(probes, ids, n, ts_ms);
-    walk<Access::kExclusive>(probes, prefetch_change(codec_.row_bytes(), gradients, config_.dim),
-                             [&, optimizer = OptimizerBatch(optimizer_, learning_rate)](
-                                 Segment& segment, const Probe& probe, uint32_t row) mutable {
-                               const int64_t id = ids[probe.position];
-                               if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
-                               segment.before_change(id, probe.hash, row);
-                               optimizer.step(segment.rows.values(row), sums.of(probe));
-                               RowMeta& meta = segment.rows.meta(row);
-                               meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
-                               meta.count_up();
-                             });
+    const auto visit = [
+      &, optimizer = OptimizerBatch(optimizer_, learning_rate), initial = InitialRows(initializer_, config_.dim)
+    ](Segment & segment, std::span<const Probe> block, const uint32_t* rows) mutable
+        __attribute__((always_inline)) {
+      initial.begin_block(ids, block, rows);
+      for (size_t i = 0; i < block.size(); ++i) {
+        const Probe& probe = block[i];
+        const uint32_t row =
+            rows[i] != kNoRow ? rows[i] : find_or_insert(segment, probe.hash, initial.next());
+        segment.before_change(ids[probe.position], probe.hash, row);
+        optimizer.step(segment.rows.values(row), sums.of(probe));
+        RowMeta& meta = segment.rows.meta(row);
+        meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
+        meta.count_up();
+      }
+    };
+    walk_blocks<Access::kExclusive>(probes, PrefetchChange(codec_.row_bytes(), gradients, config_.dim),
+                                    visit);
     if (bounds_) bounds_->end_batch(*this);
   });
 }
@@ -203,16 +177,15 @@ void Table::put_back(const int64_t* ids, size_t n, const float* rows, const int6
 void Table::set_rows(const int64_t* ids, size_t n, const float* rows, size_t width,
                      const int64_t* last_update_ms, const uint32_t* counts, bool touch) {
   walk<Access::kExclusive>(Probes(ids, n, config_.placement_seed),
-                           prefetch_change(codec_.row_bytes(), rows, width),
+                           PrefetchChange(codec_.row_bytes(), rows, width),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
-                             const int64_t id = ids[probe.position];
-                             if (row == kNoRow) row = find_or_insert(segment, id, probe.hash);
+                             const float* from = rows + probe.position * width;
+                             if (row == kNoRow) row = find_or_insert(segment, probe.hash, from);
                              if (touch) {
-                               segment.before_change(id, probe.hash, row);
+                               segment.before_change(ids[probe.position], probe.hash, row);
                              } else {
                                segment.cut.preserve(probe.hash, row, segment.rows);
                              }
-                             const float* from = rows + probe.position * width;
                              if (codec_.is_float32()) {
                                copy_floats(segment.rows.values(row), from, width);
                              } else {
@@ -240,7 +213,8 @@ size_t Table::take_out(const int64_t* ids, size_t n) { return remove_rows(ids, n
 
 size_t Table::remove_rows(const int64_t* ids, size_t n, bool touch) {
   std::atomic<size_t> removed = 0;
-  walk<Access::kExclusive>(Probes(ids, n, config_.placement_seed), kPrefetchLink,
+  // A removed row's first bytes become a link of the free list.
+  walk<Access::kExclusive>(Probes(ids, n, config_.placement_seed), PrefetchRows(codec_.row_bytes(), 1),
                            [&](Segment& segment, const Probe& probe, uint32_t) {
                              removed += segment.remove(ids[probe.position], probe.hash, touch);
                            });
@@ -248,7 +222,7 @@ size_t Table::remove_rows(const int64_t* ids, size_t n, bool touch) {
 }
 
 void Table::stamps(const int64_t* ids, size_t n, Stamp* out) const {
-  walk<Access::kShared>(Probes(ids, n, config_.placement_seed), kPrefetchMeta,
+  walk<Access::kShared>(Probes(ids, n, config_.placement_seed), PrefetchMeta(),
                         [out](Segment& segment, const Probe& probe, uint32_t row) {
                           Stamp& stamp = out[probe.position] = {};
                           if (row == kNoRow) return;
@@ -258,7 +232,7 @@ void Table::stamps(const int64_t* ids, size_t n, Stamp* out) const {
 }
 
 void Table::restamp(const int64_t* ids, size_t n, int64_t ts_ms) {
-  walk<Access::kExclusive>(Probes(ids, n, config_.placement_seed), kPrefetchMeta,
+  walk<Access::kExclusive>(Probes(ids, n, config_.placement_seed), PrefetchMeta(),
                            [ts_ms](Segment& segment, const Probe& probe, uint32_t row) {
                              if (row == kNoRow) return;
                              segment.cut.preserve(probe.hash, row, segment.rows);
@@ -268,12 +242,12 @@ void Table::restamp(const int64_t* ids, size_t n, int64_t ts_ms) {
 
 void Table::contains(const int64_t* ids, size_t n, bool* out) const {
   walk<Access::kShared>(
-      Probes(ids, n, config_.placement_seed), kNoPrefetch,
+      Probes(ids, n, config_.placement_seed), NoPrefetch(),
       [out](Segment&, const Probe& probe, uint32_t row) { out[probe.position] = row != kNoRow; });
 }
 
 void Table::count(const int64_t* ids, size_t n, uint32_t* out) const {
-  walk<Access::kShared>(Probes(ids, n, config_.placement_seed), kPrefetchMeta,
+  walk<Access::kShared>(Probes(ids, n, config_.placement_seed), PrefetchMeta(),
                         [out](Segment& segment, const Probe& probe, uint32_t row) {
                           out[probe.position] = row == kNoRow ? 0 : segment.rows.meta(row).count();
                         });
@@ -453,17 +427,11 @@ size_t Table::memory_bytes() const {
          sum_over_segments([](const Segment& s) { return sizeof(s) + s.small_page_bytes(); });
 }
 
-uint32_t Table::find_or_insert(Segment& segment, int64_t id, uint64_t hash) const {
-  const uint32_t row = segment.map.find(hash);
-  return row != kNoRow ? row : insert(segment, id, hash);
-}
-
-uint32_t Table::insert(Segment& segment, int64_t id, uint64_t hash) const {
-  const uint32_t row = segment.insert(hash);
-  if (!codec_.is_float32()) return row;  // the caller writes it whole
-  float* values = segment.rows.values(row);
-  initializer_.fill(id, values);
-  optimizer_.initialize_state(values + config_.dim);
+uint32_t Table::find_or_insert(Segment& segment, uint64_t hash, const float* embedding) const {
+  uint32_t row = segment.map.find(hash);
+  if (row != kNoRow) return row;
+  row = segment.insert(hash);
+  if (codec_.is_float32()) optimizer_.begin(segment.rows.values(row), embedding);
   return row;
 }
 

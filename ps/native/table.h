@@ -132,9 +132,9 @@ class Table final : public BoundedRows {
                 const uint32_t* counts, bool touch);
   size_t remove_rows(const int64_t* ids, size_t n, bool touch);
   bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
-  uint32_t insert(Segment& segment, int64_t id, uint64_t hash) const;
+  // The row of an id that may be absent: a new one is float32's `embedding`, and state, or undefined.
   // Never inlined: it is rare, and would crowd the loop that calls it.
-  [[gnu::noinline]] uint32_t find_or_insert(Segment& segment, int64_t id, uint64_t hash) const;
+  [[gnu::noinline]] uint32_t find_or_insert(Segment& segment, uint64_t hash, const float* embedding) const;
   template <class Get>
   size_t sum_over_segments(Get get) const;
   // `found` may be null.
