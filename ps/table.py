@@ -231,7 +231,8 @@ class EmbeddingTable:
         """Distinct ids inserted, changed or removed since `mark`: `int64[k]`, all of them.
 
         `move`: the mark then is at this moment. ValueError when there is none such. Each id takes 16 bytes
-        per mark, or about 50 when it was removed, until the mark moves.
+        per mark, or about 50 when it was removed, until the mark moves; long lists leave their memory to
+        the next.
         """
         return self._core.touched_since(mark, move)
 

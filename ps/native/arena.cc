@@ -65,9 +65,22 @@ void Arena::free(void* memory, size_t bytes) {
   block->taken.set(first, granules_for(bytes), false);
   block->widest = kGranules;
   if (!block->huge) discard_pages(start, granules_for(bytes) * kGranuleBytes);
-  if (!block->taken.none()) return;
-  release_pages(block->memory, kBlockBytes);
-  blocks_.erase(block);
+  if (block->taken.none()) release_beyond_kept();
+}
+
+void Arena::keep_used() {
+  std::lock_guard lock(mutex_);
+  kept_blocks_ =
+      blocks_.size() - static_cast<size_t>(std::ranges::count_if(blocks_, &Granules::none, &Block::taken));
+  release_beyond_kept();
+}
+
+void Arena::release_beyond_kept() {
+  for (auto block = blocks_.end(); block != blocks_.begin() && blocks_.size() > kept_blocks_;) {
+    if (!(--block)->taken.none()) continue;
+    release_pages(block->memory, kBlockBytes);
+    block = blocks_.erase(block);
+  }
 }
 
 size_t Arena::huge_bytes() const {

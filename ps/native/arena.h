@@ -13,7 +13,7 @@
 namespace freshet {
 
 // Hands out runs of 4 KiB granules. A block is a bit for each of its 512 granules, so neighbours that are
-// free merge by themselves. A block without users goes back to the system. Thread-safe.
+// free merge by themselves. A block without users goes back to the system, unless it is kept. Thread-safe.
 class Arena {
  public:
   static constexpr size_t kGranuleBytes = kPageBytes;
@@ -28,6 +28,8 @@ class Arena {
   // Zeroed on first use only; `bytes` at most kBlockBytes. Throws std::bad_alloc.
   void* allocate(size_t bytes);
   void free(void* memory, size_t bytes);
+  // From here on so many blocks stay as have users now: for what will be freed whole, and soon taken again.
+  void keep_used();
 
   // Bytes that huge pages take whole; memory on small pages is counted by its users, page by page.
   size_t huge_bytes() const;
@@ -63,10 +65,12 @@ class Arena {
 
   Block& block_with_room(size_t granules, size_t* first);
   Block& add_block();
+  void release_beyond_kept();
 
   const size_t small_page_blocks_;
   mutable std::mutex mutex_;
   std::vector<Block> blocks_;
+  size_t kept_blocks_ = 0;
 };
 
 }  // namespace freshet

@@ -327,6 +327,7 @@ void Table::forget(unsigned mark) {
   locks.acquire_all();
   check_mark(*segments_[0], mark);
   for (auto& segment : segments_) segment->touched.end(mark, segment->rows);
+  list_arena_.keep_used();
 }
 
 std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
@@ -336,6 +337,8 @@ std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
     check_mark(s, mark);
     return s.touched.most_ids(mark);
   }));
+  // As many rows will be touched until the next call, and pages that the system has back come slowly.
+  if (move) list_arena_.keep_used();
   for (auto& segment : segments_) {
     std::lock_guard lock(segment->mutex);
     check_mark(*segment, mark);

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ps
+from ps.settings import TableSettings
+from ps.table import EmbeddingTable
 
 ROOT = Path(ps.__file__).parent.parent
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -116,7 +119,25 @@ def test_memory_bytes_is_within_2_percent_of_what_the_process_grew_by():
     assert run(f"CASES = {CASES}\n{TRUE}") == "true"
 
 
-@pytest.mark.skipif("[never]" in ENABLED.read_text(), reason="this system has no huge pages to give")
+HAS_HUGE_PAGES = "[never]" not in ENABLED.read_text()
+
+
+@pytest.mark.skipif(not HAS_HUGE_PAGES, reason="this system has no huge pages to give")
 def test_a_table_asks_for_huge_pages_once_it_is_large():
     before, after = map(int, run(HUGE).split())
     assert after > before
+
+
+@pytest.mark.skipif(not HAS_HUGE_PAGES, reason="small pages are given back one by one")
+def test_a_list_of_touched_rows_leaves_its_memory_to_the_next_which_gives_back_what_it_does_not_take():
+    table = EmbeddingTable(TableSettings(dim=1), 1)
+    ids = np.arange(600_000)
+    listed_bytes = 16 * ids.size
+    table.assign(ids, np.ones((ids.size, 1), np.float32))
+    full = table.memory_bytes
+    assert table.touched().size == ids.size
+    in_short_chunks_bytes = listed_bytes / 8
+    assert full - table.memory_bytes < in_short_chunks_bytes
+    table.assign(ids[:1000], np.zeros((1000, 1), np.float32))
+    assert table.touched().size == 1000
+    assert full - table.memory_bytes > listed_bytes - in_short_chunks_bytes
