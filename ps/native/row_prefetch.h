@@ -1,6 +1,7 @@
 // What batch calls ask for ahead once they know the rows of a block's ids.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -65,14 +66,26 @@ class PrefetchChange {
 
   [[gnu::always_inline]] void operator()(const Segment& segment, std::span<const Probe> probes,
                                          const uint32_t* rows) const {
+    if (none_found(probes.size(), rows)) {
+      for (const Probe& probe : probes) prefetch_input(probe);
+      return;
+    }
     rows_(segment, probes, rows);
     for (size_t i = 0; i < probes.size(); ++i) {
       prefetch(&segment.rows.meta(row_or_any(rows[i])), sizeof(RowMeta));
-      prefetch(in_ + probes[i].position * width_, width_ * sizeof(float));
+      prefetch_input(probes[i]);
     }
   }
 
  private:
+  // As in a batch of new ids, which has nothing to ask for but its input.
+  static bool none_found(size_t n, const uint32_t* rows) {
+    return std::count(rows, rows + n, kNoRow) == static_cast<std::ptrdiff_t>(n);
+  }
+  [[gnu::always_inline]] void prefetch_input(const Probe& probe) const {
+    prefetch(in_ + probe.position * width_, width_ * sizeof(float));
+  }
+
   PrefetchRows rows_;
   const float* in_;
   size_t width_;
