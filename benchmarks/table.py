@@ -100,9 +100,14 @@ def draw(case: str, rows: int, rng: np.random.Generator) -> list[np.ndarray]:
     return list(np.minimum(ranks, rows - 1))
 
 
-def rate(call: Callable[[np.ndarray], object], batches: list[np.ndarray], threads: int) -> float:
-    """Millions of ids a second; the first batches are not timed. As native/measure.cc has it: each thread
-    has its share of the batches, a processor and a clock of its own."""
+def rate(
+    call: Callable[[np.ndarray], object],
+    batches: list[np.ndarray],
+    threads: int,
+    ready: Callable[[], object],
+) -> float:
+    """Millions of ids a second; the first batches are not timed, then comes a call of `ready`. As
+    native/measure.cc has it: each thread has its share of the batches, a processor and a clock of its own."""
     processors = sorted(os.sched_getaffinity(0))
     together = threading.Barrier(threads)
 
@@ -117,6 +122,7 @@ def rate(call: Callable[[np.ndarray], object], batches: list[np.ndarray], thread
     warm_up, timed = batches[:WARM_UP_BATCHES], batches[WARM_UP_BATCHES:]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(share, range(threads), [warm_up] * threads))
+        ready()
         starts_s, ends_s = zip(*pool.map(share, range(threads), [timed] * threads), strict=True)
     return len(timed) * BATCH / (max(ends_s) - min(starts_s)) / 1e6
 
@@ -135,6 +141,7 @@ def python(rows: int, rounds: int) -> Values:
     """Ours, called from Python."""
     table, rng = filled(rows), np.random.default_rng(1)
     gradients = np.full((BATCH, DIM), 0.01, np.float32)
+    sync = table.touched
     calls: dict[str, Callable[[np.ndarray], object]] = {
         "lookup_hit": table.lookup,
         "lookup_miss": lambda ids: table.lookup(ids),
@@ -145,8 +152,8 @@ def python(rows: int, rounds: int) -> Values:
             offset = rows if what == "lookup_miss" else 0
             rates = []
             for _ in range(rounds):
-                table.touched()
-                rates.append(rate(call, [ids + offset for ids in draw(case, rows, rng)], threads))
+                batches = [ids + offset for ids in draw(case, rows, rng)]
+                rates.append(rate(call, batches, threads, sync if what == "update" else lambda: None))
             yield f"{case}.{what}.ours_python", statistics.median(rates)
 
 

@@ -41,8 +41,9 @@ double quantile(std::vector<double> values, double q) {
 
 // Each worker has a clock of its own: the thread that waits may wake up when they are half done.
 double rate(std::span<const Batch> batches, size_t warm_up, size_t threads,
-            const std::function<void(size_t, const Batch&, size_t)>& call) {
-  std::barrier together(static_cast<std::ptrdiff_t>(threads));
+            const std::function<void(size_t, const Batch&, size_t)>& call,
+            const std::function<void()>& ready) {
+  std::barrier together(static_cast<std::ptrdiff_t>(threads), [&ready]() noexcept { ready(); });
   std::vector<Clock::time_point> starts(threads), ends(threads);
   std::vector<std::jthread> workers;
   for (size_t t = 0; t < threads; ++t) {

@@ -18,7 +18,10 @@ double quantile(std::vector<double> values, double q);
 // Millions of ids a second: `call(batch index, batch, thread)` for every batch, dealt out to the threads. The
 // clock starts after the first `warm_up` of them: until then what others left in the caches and in their
 // rules of replacement goes, and the page tables come, which takes half a million ids.
-double rate(std::span<const Batch> batches, size_t warm_up, size_t threads,
-            const std::function<void(size_t, const Batch&, size_t)>& call);
+// Just before it does, one thread makes the call `ready`.
+double rate(
+    std::span<const Batch> batches, size_t warm_up, size_t threads,
+    const std::function<void(size_t, const Batch&, size_t)>& call,
+    const std::function<void()>& ready = [] {});
 
 }  // namespace freshet::bench

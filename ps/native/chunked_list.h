@@ -46,9 +46,14 @@ class ChunkedList {
   }
 
   size_t size() const { return chunks_.empty() ? 0 : size_before_ + used(chunks_.back()).size(); }
+  // In order, in spans.
+  template <class Visit>
+  void for_each_span(Visit visit) const {
+    for (const Chunk& chunk : chunks_) visit(std::span<const T>(used(chunk)));
+  }
   template <class Visit>
   void for_each(Visit visit) const {
-    for (const Chunk& chunk : chunks_) std::ranges::for_each(used(chunk), visit);
+    for_each_span([&](std::span<const T> some) { std::ranges::for_each(some, visit); });
   }
   // Of the heap; the arena counts its own.
   size_t heap_bytes() const {

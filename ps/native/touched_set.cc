@@ -1,6 +1,10 @@
 #include "touched_set.h"
 
+#include <algorithm>
 #include <bit>
+#include <span>
+
+#include "prefetch.h"
 
 namespace freshet {
 
@@ -47,10 +51,14 @@ void TouchedSets::append_to(std::vector<int64_t>& ids, unsigned mark) const {
 
 // A listed row may be another id's by now. Then that id is listed or removed as well, so no bit is lost.
 void TouchedSets::clear(unsigned mark, RowStore& rows) {
+  constexpr size_t kAhead = 16;
   Set& set = sets_[mark];
-  set.entries.for_each([&](const Entry& entry) {
-    RowMeta& meta = rows.meta(entry.row);
-    meta.set_listed(meta.listed() & ~(1u << mark));
+  set.entries.for_each_span([&](std::span<const Entry> some) {
+    for (size_t i = 0; i < some.size(); ++i) {
+      prefetch(&rows.meta(some[std::min(i + kAhead, some.size() - 1)].row), sizeof(RowMeta));
+      RowMeta& meta = rows.meta(some[i].row);
+      meta.set_listed(meta.listed() & ~(1u << mark));
+    }
   });
   set.entries.clear();
   set.removed.clear();
