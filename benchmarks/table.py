@@ -189,8 +189,7 @@ def tfra_step(rows: int, rounds: int) -> Values:
             process.stdin.write("round\n")
             process.stdin.flush()
             rates["tfra"].append(float(process.stdout.readline()))
-            table.touched()
-            rates["ours"].append(rate(step, draw("uniform_1", rows, rng), 1))
+            rates["ours"].append(rate(step, draw("uniform_1", rows, rng), 1, table.touched))
         process.stdin.close()
     for name, values in rates.items():
         yield f"tfra_step.{name}", statistics.median(values)
