@@ -27,7 +27,7 @@ class Contender {
   // `out`: ids x kDim; an absent id leaves zeros, or its initial value.
   virtual void lookup(const Batch& batch, float* out) = 0;
   virtual void update(const Batch& batch, const float* gradients) = 0;
-  // What a parameter server does once a second; before each measurement, untimed.
+  // What a parameter server does once a second; before updates are timed.
   virtual void sync() {}
 };
 
@@ -36,6 +36,7 @@ struct Entry {
   std::function<std::unique_ptr<Contender>(size_t most_rows)> make;
   bool has_keys = true;              // the ceiling has none: it neither misses nor inserts
   bool changes_from_threads = true;  // without a lock of its own: one thread changes
+  bool grows_at_once = false;        // by doubling all it has
 };
 
 std::vector<Entry> ceiling_entries();

@@ -16,9 +16,9 @@ namespace freshet::bench {
 void* map_huge(size_t bytes);
 void unmap_huge(void* memory, size_t bytes);
 
-// Memory that a contender is to take, given back to the system just before. The host of a virtual machine
-// may take what stays free for a second or two, and is slow to give it again, for which no contender is to
-// pay.
+// Memory that a contender is to take, given back to the system just before, which takes 8 µs for 2 MiB. The
+// host of a virtual machine may take what stays free for a second or two, and is slow to give it again, for
+// which no contender is to pay; one that doubles all it has gets all of it at its start, and may.
 class WarmMemory {
  public:
   explicit WarmMemory(size_t bytes);

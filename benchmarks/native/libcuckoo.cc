@@ -45,7 +45,9 @@ class Libcuckoo : public Contender {
 }  // namespace
 
 std::vector<Entry> libcuckoo_entries() {
-  return {{.name = "libcuckoo", .make = [](size_t) { return std::make_unique<Libcuckoo>(); }}};
+  return {{.name = "libcuckoo",
+           .make = [](size_t) { return std::make_unique<Libcuckoo>(); },
+           .grows_at_once = true}};
 }
 
 }  // namespace freshet::bench

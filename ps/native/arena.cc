@@ -65,22 +65,29 @@ void Arena::free(void* memory, size_t bytes) {
   block->taken.set(first, granules_for(bytes), false);
   block->widest = kGranules;
   if (!block->huge) discard_pages(start, granules_for(bytes) * kGranuleBytes);
-  if (block->taken.none()) release_beyond_kept();
+  if (!block->taken.none()) return;
+  if (std::byte* const surplus = take_surplus()) release_pages(surplus, kBlockBytes);
 }
 
 void Arena::keep_used() {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   kept_blocks_ =
       blocks_.size() - static_cast<size_t>(std::ranges::count_if(blocks_, &Granules::none, &Block::taken));
-  release_beyond_kept();
+  while (std::byte* const surplus = take_surplus()) {
+    // Others may go on: the system takes its time.
+    lock.unlock();
+    release_pages(surplus, kBlockBytes);
+    lock.lock();
+  }
 }
 
-void Arena::release_beyond_kept() {
-  for (auto block = blocks_.end(); block != blocks_.begin() && blocks_.size() > kept_blocks_;) {
-    if (!(--block)->taken.none()) continue;
-    release_pages(block->memory, kBlockBytes);
-    block = blocks_.erase(block);
-  }
+std::byte* Arena::take_surplus() {
+  if (blocks_.size() <= kept_blocks_) return nullptr;
+  const auto block = std::ranges::find_if(blocks_, &Granules::none, &Block::taken);
+  if (block == blocks_.end()) return nullptr;
+  std::byte* const memory = block->memory;
+  blocks_.erase(block);
+  return memory;
 }
 
 size_t Arena::huge_bytes() const {

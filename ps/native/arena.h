@@ -29,6 +29,7 @@ class Arena {
   void* allocate(size_t bytes);
   void free(void* memory, size_t bytes);
   // From here on so many blocks stay as have users now: for what will be freed whole, and soon taken again.
+  // On small pages they stay without their memory.
   void keep_used();
 
   // Bytes that huge pages take whole; memory on small pages is counted by its users, page by page.
@@ -65,7 +66,8 @@ class Arena {
 
   Block& block_with_room(size_t granules, size_t* first);
   Block& add_block();
-  void release_beyond_kept();
+  // A block without users that is not kept, no longer ours; or null.
+  std::byte* take_surplus();
 
   const size_t small_page_blocks_;
   mutable std::mutex mutex_;

@@ -1,4 +1,4 @@
-// The initial rows of ids that a block of a batch brings in.
+// The initial rows of a block's ids that were not found.
 #pragma once
 
 #include <algorithm>
@@ -15,35 +15,43 @@
 
 namespace freshet {
 
-// Computes them for all absent ids of a block together, which costs half as much as one by one. Of one
-// thread.
+// Those of a block together, where that costs less than one by one (Initializer::takes_many). Some of the ids
+// may turn out to be there: then theirs were in vain. Of one thread.
 class InitialRows {
  public:
   InitialRows(const Initializer& initializer, size_t dim) : initializer_(initializer), dim_(dim) {}
 
   // A block whose `rows` are kNoRow where an id was not found. Throws std::bad_alloc.
   void begin_block(const int64_t* ids, std::span<const Probe> block, const uint32_t* rows) {
-    next_ = 0;
     // Counted first, in vectors: most blocks have none.
-    if (std::count(rows, rows + block.size(), kNoRow) == 0) return;
-    rows_.resize(kMostVisited * dim_);
+    const auto absents = static_cast<size_t>(std::count(rows, rows + block.size(), kNoRow));
+    if (absents == 0) return;
+    const bool takes_many = initializer_.takes_many();
+    make_room(takes_many ? absents : 1);
+    if (!takes_many) return;
     std::array<int64_t, kMostVisited> absent;
-    uint32_t absents = 0;
-    for (size_t i = 0; i < block.size(); ++i) {
-      absent[absents] = ids[block[i].position];
-      absents += rows[i] == kNoRow;
+    for (size_t i = 0, n = 0; n < absents; ++i) {
+      absent[n] = ids[block[i].position];
+      n += rows[i] == kNoRow;
     }
     std::array<uint32_t, kMostVisited> places;
     std::iota(places.begin(), places.end(), 0u);
     initializer_.fill(absent.data(), std::span(places).first(absents), rows_.data());
   }
-  // The embedding, `dim` floats, of the block's first id that was not found, then of the second, and so on.
-  const float* next() { return rows_.data() + dim_ * next_++; }
+  // The embedding, `dim` floats, of `id`, the block's `nth` that was not found.
+  const float* of(size_t nth, int64_t id) {
+    if (initializer_.takes_many()) return rows_.data() + nth * dim_;
+    initializer_.fill(id, rows_.data());
+    return rows_.data();
+  }
 
  private:
+  void make_room(size_t rows) {
+    if (rows_.size() < rows * dim_) rows_.resize(rows * dim_);
+  }
+
   const Initializer& initializer_;
   size_t dim_;
-  size_t next_ = 0;
   std::vector<float> rows_;
 };
 

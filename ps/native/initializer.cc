@@ -112,7 +112,7 @@ Initializer::Initializer(InitializerKind kind, float scale, uint64_t seed, size_
       avx512_(!portable && has_avx512()) {}
 
 void Initializer::fill(const int64_t* ids, std::span<const uint32_t> positions, float* out) const {
-  if (kind_ != InitializerKind::kUniform) {
+  if (!takes_many()) {
     for (const uint32_t p : positions) fill(ids[p], out + p * dim_);
     return;
   }

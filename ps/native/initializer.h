@@ -15,10 +15,11 @@ class Initializer {
   // `scale`: the constant, the half width or the deviation.
   Initializer(InitializerKind kind, float scale, uint64_t seed, size_t dim, bool portable = false);
 
+  // Whether several at once cost half as much.
+  bool takes_many() const { return kind_ == InitializerKind::kUniform; }
   // Writes `dim` floats.
   void fill(int64_t id, float* out) const;
-  // Writes the row of `ids[p]` to `out` + p * dim for each p of `positions`. Several at once cost half as
-  // much.
+  // Writes the row of `ids[p]` to `out` + p * dim for each p of `positions`.
   void fill(const int64_t* ids, std::span<const uint32_t> positions, float* out) const;
 
  private:

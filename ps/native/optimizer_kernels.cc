@@ -162,7 +162,7 @@ FRESHET_INLINE void begin_loop(float* __restrict row, const float* __restrict em
   for (size_t i = 0; i < s.accumulators; ++i) state[i] = s.accumulator;
   for (size_t i = 0; i < s.zeros; ++i) state[s.accumulators + i] = 0.0f;
 }
-// The usual width once more, unrolled, as of the steps below.
+// The usual row once more, unrolled. Of the others GCC makes calls of memmove and memset.
 FRESHET_INLINE void begin_body(float* row, const float* embedding, size_t dim, NewState s) {
   if (dim == 16 && s.accumulators == 16 && s.zeros == 0) {
     begin_loop(row, embedding, 16, {s.accumulator, 16, 0});
@@ -177,6 +177,7 @@ FRESHET_AVX2 void begin_avx2(float* row, const float* embedding, size_t dim, New
   begin_body(row, embedding, dim, s);
 }
 
+// The usual width once more, unrolled.
 template <class Rule>
 FRESHET_INLINE void step_body(const Constants& c, StepScalars s, size_t dim, float* w, float* state,
                               const float* g) {

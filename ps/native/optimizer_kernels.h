@@ -24,8 +24,9 @@ struct NewState {
   size_t zeros;
 };
 
-// Writes a new row, `dim` floats of an embedding and its state. As wide as a step loads them: a load that
-// several stores make up waits until these are in the cache, which a new row is not.
+// Writes a new row, `dim` floats of an embedding and its state. Of 16 floats with as many accumulators as
+// wide as a step loads them: a load that several stores make up waits until these are in the cache, which a
+// new row is not.
 using BeginKernel = void (*)(float* row, const float* embedding, size_t dim, NewState state);
 
 BeginKernel begin_kernel(bool avx2);

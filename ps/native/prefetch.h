@@ -22,7 +22,8 @@ template <size_t kLines>
   }
 }
 
-// Where it begins decides nothing that a processor would have to guess: a line twice is cheaper.
+// At least one byte. Where it begins decides nothing that a processor would have to guess: a line twice is
+// cheaper.
 [[gnu::always_inline]] inline void prefetch(const void* memory, size_t bytes) {
   const auto* const start = static_cast<const std::byte*>(memory);
   bytes = std::min(bytes, kMostPrefetchedBytes);

@@ -111,6 +111,15 @@ void Table::lookup(const int64_t* ids, std::span<const Probe> probes, float* out
   }
 }
 
+template <class Embedding>
+uint32_t Table::find_or_insert(Segment& segment, uint64_t hash, Embedding embedding) const {
+  uint32_t row = segment.map.find(hash);
+  if (row != kNoRow) return row;
+  row = segment.insert(hash);
+  if (codec_.is_float32()) optimizer_.begin(segment.rows.values(row), embedding());
+  return row;
+}
+
 void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients, int64_t ts_ms,
                             float learning_rate) {
   if (!tracks_touched()) throw std::invalid_argument("this table has no optimizer: it takes no gradients");
@@ -125,11 +134,15 @@ void Table::apply_gradients(const int64_t* ids, size_t n, const float* gradients
     ](Segment & segment, std::span<const Probe> block, const uint32_t* rows) mutable
         __attribute__((always_inline)) {
       initial.begin_block(ids, block, rows);
+      size_t absents = 0;
       for (size_t i = 0; i < block.size(); ++i) {
         const Probe& probe = block[i];
-        const uint32_t row =
-            rows[i] != kNoRow ? rows[i] : find_or_insert(segment, probe.hash, initial.next());
-        segment.before_change(ids[probe.position], probe.hash, row);
+        const int64_t id = ids[probe.position];
+        uint32_t row = rows[i];
+        if (row == kNoRow) {
+          row = find_or_insert(segment, probe.hash, [&, nth = absents++] { return initial.of(nth, id); });
+        }
+        segment.before_change(id, probe.hash, row);
         optimizer.step(segment.rows.values(row), sums.of(probe));
         RowMeta& meta = segment.rows.meta(row);
         meta.set_last_update_ms(std::max(meta.last_update_ms(), ts_ms));
@@ -180,7 +193,8 @@ void Table::set_rows(const int64_t* ids, size_t n, const float* rows, size_t wid
                            PrefetchChange(codec_.row_bytes(), rows, width),
                            [&](Segment& segment, const Probe& probe, uint32_t row) {
                              const float* from = rows + probe.position * width;
-                             if (row == kNoRow) row = find_or_insert(segment, probe.hash, from);
+                             if (row == kNoRow)
+                               row = find_or_insert(segment, probe.hash, [from] { return from; });
                              if (touch) {
                                segment.before_change(ids[probe.position], probe.hash, row);
                              } else {
@@ -323,10 +337,12 @@ unsigned Table::mark() {
 }
 
 void Table::forget(unsigned mark) {
-  SegmentLocks<Access::kExclusive> locks(segments_);
-  locks.acquire_all();
-  check_mark(*segments_[0], mark);
-  for (auto& segment : segments_) segment->touched.end(mark, segment->rows);
+  {
+    SegmentLocks<Access::kExclusive> locks(segments_);
+    locks.acquire_all();
+    check_mark(*segments_[0], mark);
+    for (auto& segment : segments_) segment->touched.end(mark, segment->rows);
+  }
   list_arena_.keep_used();
 }
 
@@ -337,7 +353,8 @@ std::vector<int64_t> Table::touched_since(unsigned mark, bool move) {
     check_mark(s, mark);
     return s.touched.most_ids(mark);
   }));
-  // As many rows will be touched until the next call, and pages that the system has back come slowly.
+  // As many rows are likely to be touched until the next call, and pages that the system has back come
+  // slowly.
   if (move) list_arena_.keep_used();
   for (auto& segment : segments_) {
     std::lock_guard lock(segment->mutex);
@@ -428,14 +445,6 @@ size_t Table::memory_bytes() const {
   return sizeof(*this) + arena_.huge_bytes() + list_arena_.taken_bytes() + space_.huge_bytes() +
          (bounds_ ? bounds_->bytes() : 0) +
          sum_over_segments([](const Segment& s) { return sizeof(s) + s.small_page_bytes(); });
-}
-
-uint32_t Table::find_or_insert(Segment& segment, uint64_t hash, const float* embedding) const {
-  uint32_t row = segment.map.find(hash);
-  if (row != kNoRow) return row;
-  row = segment.insert(hash);
-  if (codec_.is_float32()) optimizer_.begin(segment.rows.values(row), embedding);
-  return row;
 }
 
 }  // namespace freshet

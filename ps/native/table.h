@@ -132,9 +132,10 @@ class Table final : public BoundedRows {
                 const uint32_t* counts, bool touch);
   size_t remove_rows(const int64_t* ids, size_t n, bool touch);
   bool tracks_touched() const { return config_.optimizer != OptimizerKind::kNone; }
-  // The row of an id that may be absent: a new one is float32's `embedding`, and state, or undefined.
-  // Never inlined: it is rare, and would crowd the loop that calls it.
-  [[gnu::noinline]] uint32_t find_or_insert(Segment& segment, uint64_t hash, const float* embedding) const;
+  // The row of an id that was not found. If it is absent indeed: a new one, of float32 `embedding()` and its
+  // first state, of other formats undefined. Never inlined: updates do without, whose loop it would crowd.
+  template <class Embedding>
+  [[gnu::noinline]] uint32_t find_or_insert(Segment& segment, uint64_t hash, Embedding embedding) const;
   template <class Get>
   size_t sum_over_segments(Get get) const;
   // `found` may be null.
