@@ -16,9 +16,9 @@ as many Zipf draws), each in millions of ids a second by contender:
 - `absl`, `absl_prefetch`, `boost_prefetch`: a flat map to row numbers without a lock, so that two threads
   only look up. `prefetch`: the slot (absl) and the row are asked for 32 ids ahead.
 
-Each but `insert` begins with as many batches that are not timed. Before updates are, ours begins a new list of
-touched rows, as after a sync: of 10 million uniform rows 98 % are listed by the timed updates, of Zipf draws
-39 %. null: not installed, or cannot do it.
+Each but `insert` begins with as many batches that are not timed. Before updates are, ours begins a new list
+of touched rows, as after a sync: of 10 million uniform rows 98 % are listed by the timed updates, of Zipf
+draws 39 %. null: not installed, or cannot do it.
 Beside them `growth_p50_ms`, `growth_p99_ms` and `growth_max_ms` of the batches of ours while it grows, each
 batch the median of its times in the rounds, and `growth_worst_ms`, the worst batch of any round, with the
 stops of the machine itself. For the whole run: `load_factor`,
