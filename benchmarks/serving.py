@@ -104,7 +104,9 @@ async def load(url: str, producer: confluent_kafka.Producer, seconds: float, rat
     end = time.perf_counter() + seconds
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         clients = [client(session, url, end, CLIENTS / rate if rate else 0, i) for i in range(CLIENTS)]
-        _, *took = await asyncio.gather(publish(producer, end), *clients)
+        publishing = asyncio.create_task(publish(producer, end))
+        took = await asyncio.gather(*clients)
+        await publishing
     return [each for one in took for each in one]
 
 
@@ -114,6 +116,7 @@ def measure(seconds: float, rate: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, "-m", "benchmarks.serving", "--replica", f"{broker.host}:{broker.port}"]
         process = subprocess.Popen([*command, "--directory", directory], stdout=subprocess.PIPE)
+        assert process.stdout
         url = "http://" + orjson.loads(process.stdout.readline())["address"]
         asyncio.run(load(url, producer, 2, rate))
         cpu = psutil.Process(process.pid).cpu_times

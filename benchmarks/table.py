@@ -45,6 +45,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ps.arrays import Int64
 from ps.settings import TableSettings
 from ps.table import EmbeddingTable
 
@@ -93,7 +94,7 @@ def native(program: Path, rows: int, rounds: int) -> Values:
         sys.exit(f"{program} ended with status {process.returncode}")
 
 
-def draw(case: str, rows: int, rng: np.random.Generator) -> list[np.ndarray]:
+def draw(case: str, rows: int, rng: np.random.Generator) -> list[Int64]:
     if case.startswith("uniform"):
         return [rng.integers(0, rows, BATCH) for _ in range(WARM_UP_BATCHES + BATCHES)]
     ranks = np.exp(rng.random((WARM_UP_BATCHES + BATCHES, BATCH)) * np.log(rows + 1.0)).astype(np.int64) - 1
@@ -101,8 +102,8 @@ def draw(case: str, rows: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def rate(
-    call: Callable[[np.ndarray], object],
-    batches: list[np.ndarray],
+    call: Callable[[Int64], object],
+    batches: list[Int64],
     threads: int,
     ready: Callable[[], object],
 ) -> float:
@@ -111,7 +112,7 @@ def rate(
     processors = sorted(os.sched_getaffinity(0))
     together = threading.Barrier(threads)
 
-    def share(thread: int, of: list[np.ndarray]) -> tuple[float, float]:
+    def share(thread: int, of: list[Int64]) -> tuple[float, float]:
         os.sched_setaffinity(0, {processors[thread % len(processors)]})  # of this thread
         together.wait()
         start_s = time.perf_counter()
@@ -124,7 +125,8 @@ def rate(
         list(pool.map(share, range(threads), [warm_up] * threads))
         ready()
         starts_s, ends_s = zip(*pool.map(share, range(threads), [timed] * threads), strict=True)
-    return len(timed) * BATCH / (max(ends_s) - min(starts_s)) / 1e6
+    took_s: float = max(ends_s) - min(starts_s)
+    return len(timed) * BATCH / took_s / 1e6
 
 
 def filled(rows: int) -> EmbeddingTable:
@@ -142,7 +144,7 @@ def python(rows: int, rounds: int) -> Values:
     table, rng = filled(rows), np.random.default_rng(1)
     gradients = np.full((BATCH, DIM), 0.01, np.float32)
     sync = table.touched
-    calls: dict[str, Callable[[np.ndarray], object]] = {
+    calls: dict[str, Callable[[Int64], object]] = {
         "lookup_hit": table.lookup,
         "lookup_miss": lambda ids: table.lookup(ids),
         "update": lambda ids: table.apply_gradients(ids, gradients),
@@ -170,10 +172,11 @@ def make_tfra() -> Path:
 def tfra_step(rows: int, rounds: int) -> Values:
     """Training steps of TFRA and of ours in turns; TFRA has all cores, ours has one thread."""
     batches = 20
-    command = [make_tfra(), ROOT / "benchmarks" / "tfra" / "step.py", *map(str, (rows, DIM, BATCH, batches))]
+    script = ROOT / "benchmarks" / "tfra" / "step.py"
+    command = [str(make_tfra()), str(script), *map(str, (rows, DIM, BATCH, batches))]
     table, rng = filled(rows), np.random.default_rng(1)
 
-    def step(ids: np.ndarray) -> None:
+    def step(ids: Int64) -> None:
         embeddings = table.lookup(ids)  # the loss is half the sum of squares: they are their own gradients
         table.apply_gradients(ids, embeddings)
 

@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from ps.arrays import Int64
 from ps.settings import TableSettings
 from ps.table import EmbeddingTable
 from ps.tier import TieredTable
 
 DIM, BATCH, TIMES_MEMORY = 16, 8192, 10
 GRADS = np.full((BATCH, DIM), 0.01, np.float32)
-Call = Callable[[np.ndarray], object]
+Call = Callable[[Int64], object]
 
 
-def rate(call: Call, batches: list[np.ndarray]) -> float:
+def rate(call: Call, batches: list[Int64]) -> float:
     """Thousands of ids a second."""
     before = time.perf_counter()
     for batch in batches:
@@ -35,19 +36,20 @@ def rate(call: Call, batches: list[np.ndarray]) -> float:
 
 
 def step_of(table: EmbeddingTable | TieredTable) -> Call:
-    def step(batch: np.ndarray) -> None:
+    def step(batch: Int64) -> None:
         table.lookup(batch)
         table.apply_gradients(batch, GRADS, time.time_ns() // 1_000_000)
 
     return step
 
 
-def zipf_choice(rng: np.random.Generator, ids: np.ndarray) -> np.ndarray:
+def zipf_choice(rng: np.random.Generator, ids: Int64) -> Int64:
     ranks = np.exp(rng.random(BATCH) * np.log(len(ids))).astype(np.int64)
-    return ids[np.minimum(ranks, len(ids)) - 1]
+    chosen: Int64 = ids[np.minimum(ranks, len(ids)) - 1]
+    return chosen
 
 
-def fill(table: EmbeddingTable | TieredTable, ids: np.ndarray) -> float:
+def fill(table: EmbeddingTable | TieredTable, ids: Int64) -> float:
     step = step_of(table)
     return rate(step, [ids[start : start + BATCH] for start in range(0, len(ids) - BATCH + 1, BATCH)])
 

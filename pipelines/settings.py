@@ -70,7 +70,7 @@ class InputSettings(Block):
     format: Literal["json", "parquet"] = "json"
     """Of `files`: an event per line, as JSON, or per row, in the column `value`."""
     ahead_s: float = Field(default=600.0, gt=0)
-    """One input is read at most so much event time ahead of the other: meanwhile its events wait."""
+    """So far in event time, plus what it reads in 0.2 s, one input may be ahead: its events wait."""
     ends: dict[Literal["features", "actions"], tuple[int, ...]] | None = None
     """Of `kafka`: by partition, the offset behind the last event; None: as they are at the start."""
     append: bool = False

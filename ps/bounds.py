@@ -7,7 +7,7 @@
 - **Expiry**: every batch looks at the next few rows, at most 4,096, so that all are seen eight times in
   `after_s` of event time. A row stamped more than `after_s` ahead of the clock counts as updated now.
 - **Limits** hold at any time: rows go before new ones come. They are chosen from eight times as many, drawn
-  at random; from at most 16,384, or twice as many. With a tier on disk 256 and 512.
+  at random; from at most 16,384, or twice as many. With a tier on disk 128 and 512.
   A batch's own rows are never chosen; new ids for which there is no room get no row.
 """
 
@@ -24,8 +24,8 @@ from ps.settings import AdmissionSettings, Block, DiskSettings, TableSettings, W
 MAX_ROWS: Final = (1 << 32) - 2
 SLICE_ROWS: Final = 4096
 ROOM_ROWS: Final = 4 * SLICE_ROWS
-DISK_SLICE_ROWS: Final = 256
-DISK_ROOM_ROWS: Final = 2 * DISK_SLICE_ROWS
+DISK_SLICE_ROWS: Final = 128
+DISK_ROOM_ROWS: Final = 4 * DISK_SLICE_ROWS
 """Of rows on disk: to look at one takes 9 µs, to remove it as much again, in memory a tenth or less."""
 _CLOCK_ROWS: Final = 31
 _SLABS_BYTES: Final = 4 << 20

@@ -10,6 +10,8 @@ import confluent_kafka
 import numpy as np
 import orjson
 
+from ps.arrays import Int32, Int64
+
 WINDOW_S: Final = 600
 OUT_OF_ORDER_S: Final = 2
 ACTIONS_PER_IMPRESSION: Final = 0.1
@@ -56,11 +58,11 @@ class Stream:
 
     items: int
     partitions: int
-    ts_ms: np.ndarray
-    first_item: np.ndarray
+    ts_ms: Int64
+    first_item: Int32
     """Of each request; the others follow it in the catalogue."""
-    action_ts_ms: np.ndarray
-    action_impression: np.ndarray
+    action_ts_ms: Int64
+    action_impression: Int64
 
     @property
     def requests(self) -> int:
@@ -106,8 +108,9 @@ class Stream:
             key = request_id(request)
             yield Record(request % self.partitions, key, value % (key, item_id, ts_ms))
 
-    def item_ids(self, impressions: np.ndarray) -> np.ndarray:
-        return self.first_item[impressions // self.items] + impressions % self.items
+    def item_ids(self, impressions: Int64) -> Int64:
+        numbers: Int64 = self.first_item[impressions // self.items] + impressions % self.items
+        return numbers
 
 
 def make_stream(items: int, phases: Sequence[Phase], partitions: int) -> Stream:

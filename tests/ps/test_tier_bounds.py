@@ -86,7 +86,7 @@ def test_rows_on_disk_expire_and_are_reported(make_tiered):
 
 def test_a_batch_looks_at_no_more_rows_than_a_slice(make_tiered):
     table = make_tiered(expiry=ExpirySettings(after_s=3600))
-    learn(table, range(3000))
+    learn(table, range(1500))
     set_clock(table, NOW_MS)
     looked: list[int] = []
     stamps = table.rows.stamps

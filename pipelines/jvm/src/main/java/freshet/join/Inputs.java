@@ -15,7 +15,7 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 
 /** What the joiner reads: both topics for ever, or, for a backfill, topics or files from their beginning to their end. */
 final class Inputs {
-  /** How often readers hear how far the others are; in so long each reads at most {@code ahead_s} of event time. */
+  /** How often readers hear how far the others are: what one reads in between comes on top of {@code ahead_s}. */
   private static final Duration ALIGNMENT_INTERVAL = Duration.ofMillis(100);
 
   private final StreamExecutionEnvironment env;
