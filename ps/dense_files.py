@@ -14,6 +14,7 @@ from ps.tensor_files import absolute_url, filesystem, sha256_of, write_tensors
 from ps.updates import DenseReference
 
 DENSE_FILES_KEPT: Final = 32
+_FIRST_WAIT_S: Final = 60
 
 
 class DenseFiles:
@@ -45,23 +46,30 @@ class DenseFiles:
 
 
 class DenseSchedule:
-    """When dense tensors go out: at once if there is a new one, then by interval or cron in local time."""
+    """When dense tensors go out: at once if there is a new one, then by interval or cron in local time.
+
+    By cron also 1, 2, 4, 8, … minutes after the first time: a new model would else be served with its initial
+    dense tensors until the night.
+    """
 
     def __init__(self, sync: SyncSettings, now: Callable[[], datetime] = datetime.now) -> None:
         self._sync = sync
         self._now = now
         self._published: frozenset[str] = frozenset()
-        self._next: float = 0.0
+        self._began_s = self._next_s = 0.0
 
     def is_due(self, names: Iterable[str]) -> bool:
         """Whether tensors of these names are to be published now."""
         wanted = frozenset(names)
-        return bool(wanted) and (wanted != self._published or self._now().timestamp() >= self._next)
+        return bool(wanted) and (wanted != self._published or self._now().timestamp() >= self._next_s)
 
     def published(self, names: Iterable[str]) -> None:
         """The broker has acknowledged tensors of these names."""
-        self._published = frozenset(names)
+        now_s = self._now().timestamp()
+        if self._published != frozenset(names):
+            self._published, self._began_s = frozenset(names), now_s
         if self._sync.dense_interval_s is not None:
-            self._next = self._now().timestamp() + self._sync.dense_interval_s
+            self._next_s = now_s + self._sync.dense_interval_s
         else:
-            self._next = croniter(self._sync.dense_cron, self._now()).get_next(datetime).timestamp()
+            by_cron_s = croniter(self._sync.dense_cron, self._now()).get_next(datetime).timestamp()
+            self._next_s = min(by_cron_s, now_s + max(_FIRST_WAIT_S, now_s - self._began_s))

@@ -209,6 +209,7 @@ class SyncSettings(Block):
     dense_interval_s: float | None = Field(default=None, gt=0)
     """Publish dense tensors this often; None: by `dense_cron`."""
     dense_cron: str = "0 0 * * *"
+    """In local time; and 1, 2, 4, 8, … minutes after a shard's start, so that a new model is soon served."""
 
 
 class SnapshotSettings(Block):

@@ -1,5 +1,5 @@
 import itertools
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -308,16 +308,39 @@ class Clock:
         return self.now
 
 
-def test_by_cron_dense_tensors_are_due_at_its_times():
+def times_due(schedule: DenseSchedule, clock: Clock, minutes: int) -> list[str]:
+    """Publishes whenever it is due, and says when."""
+    times = []
+    for _ in range(minutes):
+        if schedule.is_due(["w"]):
+            schedule.published(["w"])
+            times.append(f"{clock.now:%H:%M}")
+        clock.now += timedelta(minutes=1)
+    return times
+
+
+def test_by_cron_dense_tensors_are_due_at_its_times_and_soon_after_a_start():
     clock = Clock("2026-11-24 22:00")
     schedule = DenseSchedule(SyncSettings(dense_cron="0 0 * * *"), clock)
     assert not schedule.is_due([])
-    assert schedule.is_due(["w"])
-    schedule.published(["w"])
-    clock.set("2026-11-24 23:59:59")
-    assert not schedule.is_due(["w"])
-    clock.set("2026-11-25 00:00:00")
-    assert schedule.is_due(["w"])
+    at_first = ["22:00", "22:01", "22:02", "22:04", "22:08", "22:16", "22:32", "23:04"]
+    assert times_due(schedule, clock, 3 * 1440) == [
+        *at_first,
+        "00:00",
+        "02:00",
+        "06:00",
+        "14:00",
+        "00:00",
+        "00:00",
+    ]
+
+
+def test_by_cron_a_tensor_that_is_new_is_soon_due_again():
+    clock = Clock("2026-11-24 00:00")
+    schedule = DenseSchedule(SyncSettings(dense_cron="0 0 * * *"), clock)
+    schedule.published(["v"])
+    clock.set("2026-11-24 12:00")
+    assert times_due(schedule, clock, 3) == ["12:00", "12:01", "12:02"]
 
 
 def test_by_interval_dense_tensors_are_due_that_long_after_the_last():
