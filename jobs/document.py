@@ -148,6 +148,7 @@ def yaml_text(value: Any) -> str:
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # the first label is the job's
     yaml.allow_unicode = False  # else U+0085 is written as it is, which is read as a space
     yaml.dump(escaped(value), text)
     return text.getvalue()

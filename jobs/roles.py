@@ -100,7 +100,7 @@ def _run_trainer(job: Job, index: int, run_dir: Path, resume: bool) -> None:
 
     run_trainer(
         worker=index,
-        schema=job.schema_,
+        schema=job.schema_.by_name(),
         tables=table_settings(job.schema_, job.schema_.tables, job.schema_.default_table),
         model=job.model,
         trainer=job.trainer,
@@ -123,7 +123,7 @@ def _run_replica(job: Job, index: int, run_dir: Path, resume: bool) -> None:
         run_replica(
             index=index,
             address=_place("serving.addresses", job.serving.addresses, index),
-            schema=job.schema_,
+            schema=job.schema_.by_name(),
             tables=table_settings(job.schema_, job.schema_.tables, job.schema_.default_table),
             model=job.model,
             seed=job.seed,

@@ -33,7 +33,9 @@ RESERVED_PREFIXES: Final = ("label:", "mask:", "score:", "was:", "otherwise:")
 class Block(BaseModel):
     """A block of the job file: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class FeatureSettings(Block):
@@ -102,6 +104,14 @@ class ExampleSchema(Block):
     features: dict[str, FeatureSettings]
     crosses: dict[str, CrossSettings] = Field(default_factory=dict)
     labels: dict[str, LabelSettings]
+
+    def by_name(self) -> "ExampleSchema":
+        """The same in the order of names, in which a model's tensors lie: that of the file means nothing."""
+        return ExampleSchema(
+            features=dict(sorted(self.features.items())),
+            crosses=dict(sorted(self.crosses.items())),
+            labels=dict(sorted(self.labels.items())),
+        )
 
     @cached_property
     def sources(self) -> dict[Origin, tuple[Source, ...]]:

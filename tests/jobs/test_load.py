@@ -2,10 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.load import JobFileError, dump_job, load_job
+from jobs.spec import Job
+from tests.films import films
 from tests.jobs.job_files import GOOD
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -94,3 +97,10 @@ def test_no_values_make_loading_raise_anything_else(
     file.write_text(json.dumps(value, ensure_ascii=False).replace("NaN", ".nan").replace("Infinity", ".inf"))
     with pytest.raises(JobFileError):
         load_job(file)
+
+
+def test_what_a_run_reads_has_the_order_of_the_job_file() -> None:
+    """The first label is the one that is shown."""
+    labels = {name: {"action": name} for name in ("sale", "click")}
+    job = Job.model_validate(films(schema={**films()["schema"], "labels": labels}))
+    assert list(yaml.safe_load(dump_job(job))["schema"]["labels"]) == ["sale", "click"]

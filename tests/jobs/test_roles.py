@@ -28,3 +28,22 @@ def test_the_format_of_rows_reaches_the_replicas(monkeypatch: pytest.MonkeyPatch
     block = {"addresses": ["127.0.0.1:1"], "rows": "int8"}
     got = played(monkeypatch, tmp_path, "replica", "serving.replica.run_replica", serving=block)
     assert got["serving"].rows == "int8"
+
+
+@pytest.mark.parametrize(
+    ("role", "entry"), [("trainer", "model.train.run_trainer"), ("replica", "serving.replica.run_replica")]
+)
+def test_the_order_of_features_and_labels_in_the_file_reaches_no_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, role: str, entry: str
+) -> None:
+    """A model's tensors lie in it: another order would mix up what was learnt."""
+    ps, serving = {"addresses": ["127.0.0.1:1", "127.0.0.1:2"]}, {"addresses": ["127.0.0.1:3"]}
+    schema = films()["schema"]
+    schema["labels"] = {"seen": schema["labels"]["click"], **schema["labels"]}
+    turned = {block: dict(reversed(each.items())) for block, each in schema.items()}
+    orders = [
+        [list(block.items()) for block in (got.features, got.crosses, got.labels)]
+        for each in (schema, turned)
+        for got in [played(monkeypatch, tmp_path, role, entry, schema=each, ps=ps, serving=serving)["schema"]]
+    ]
+    assert orders[0] == orders[1]
