@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,8 @@ from pipelines.settings import joiner_name
 RUNNING_S = 120.0
 """A job that does not run after so long has no slots, or no Kafka."""
 _LOOK_S = 0.3
+_CACHED_S = 10.0
+"""Flink tells checkpoints anew every 3 s (`web.refresh-interval`)."""
 _FAILING_S = 15.0
 """A job that has thrown an exception and does not run for so long will not, whatever Flink tries again."""
 _JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
@@ -139,12 +142,22 @@ def stop(job: Job, patience_s: float, *, is_archive: bool = False) -> tuple[str,
     rest, job_id = _find(job)
     try:
         # An archive that waits for more files of an hour writes those that it has.
-        return job_id, Stopping(rest, job_id, job.joiner.state_url, drain=is_archive).wait(patience_s)
+        path = Stopping(rest, job_id, job.joiner.state_url, drain=is_archive).wait(patience_s)
+        _wait_until_told(rest, job_id, path)
+        return job_id, path
     except (FlinkUnreachableError, SavepointError) as error:
         raise JobError(
             f"{_name(job)!r}: no savepoint: {str(error).rstrip('.')}. See {rest.url}/#/job/running/{job_id}"
             "/checkpoints; --cancel ends the job without one."
         ) from error
+
+
+def _wait_until_told(rest: FlinkRest, job_id: str, path: str) -> None:
+    """Flink answers from a cache: whoever resumed at once would go on from a checkpoint before `path`."""
+    deadline_s = time.monotonic() + _CACHED_S
+    with suppress(FlinkUnreachableError):  # a cluster that ended with its job
+        while rest.newest_of(job_id) != path and time.monotonic() < deadline_s:
+            time.sleep(_LOOK_S)
 
 
 def cancel(job: Job) -> tuple[str, str | None]:

@@ -110,7 +110,7 @@ class FlinkRest:
         A job without any has shown nothing to anybody: then that of the one before counts.
         """
         jobs = sorted(self._jobs(name), key=_start, reverse=True)
-        return next(filter(None, (self._newest_of(job["jid"]) for job in jobs)), None)
+        return next(filter(None, (self.newest_of(job["jid"]) for job in jobs)), None)
 
     def has_finished(self, job: Mapping[str, Any]) -> bool:
         """Whether a job, as `job` has it, came to its own end: one that was stopped is FINISHED, too."""
@@ -121,7 +121,8 @@ class FlinkRest:
         # Whoever stops a job takes a savepoint last.
         return taken_ms["savepoint"] <= taken_ms["completed"]
 
-    def _newest_of(self, job_id: str) -> str | None:
+    def newest_of(self, job_id: str) -> str | None:
+        """The newest checkpoint or savepoint of one job, as Flink has known it some seconds ago."""
         latest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]
         whole = [taken for kind in _KINDS if (taken := latest.get(kind)) is not None]
         # A job that was restored and has taken none of its own has nothing newer than what it began with.

@@ -16,6 +16,7 @@ class Cluster:
     def __init__(self) -> None:
         self.jobs: list[dict[str, Any]] = []
         self.checkpoints: dict[str, dict[str, Any]] = {}
+        self._told_later: dict[str, dict[str, Any]] = {}
         self.exception: str | None = None
         self.savepoint: dict[str, Any] | None = {"location": "file:/flink/savepoint-9"}
         """The end of a savepoint that is asked for; None: it never ends."""
@@ -47,16 +48,19 @@ class Cluster:
             case ["GET", "jobs", job_id, "checkpoints"] if job_id not in self.checkpoints:
                 raise RefusedError(f"Job {job_id} not found")
             case ["GET", "jobs", job_id, "checkpoints"]:
-                return {"latest": self.checkpoints[job_id]}
+                latest = self.checkpoints[job_id]
+                self.checkpoints[job_id] = latest | self._told_later.pop(job_id, {})
+                return {"latest": latest}
             case ["GET", "jobs", _, "exceptions"]:
                 entries = [{"stacktrace": self.exception}] if self.exception else []
                 return {"exceptionHistory": {"entries": entries}}
             case ["POST", "jobs", job_id, "stop"]:
                 if self.refuses_to_stop:
                     raise RefusedError(self.refuses_to_stop)
-                self._end(
-                    job_id, "FINISHED" if self.savepoint and "location" in self.savepoint else "RUNNING"
-                )
+                if self.savepoint and "location" in self.savepoint:
+                    self._end(job_id, "FINISHED")
+                    savepoint = {"external_path": self.savepoint["location"], "trigger_timestamp": 1 << 60}
+                    self._told_later[job_id] = {"savepoint": savepoint}
                 return {"request-id": "r"}
             case ["GET", "jobs", _, "savepoints", "r"]:
                 done = self.savepoint is not None

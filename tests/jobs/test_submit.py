@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jobs import submit
+from jobs.stack.rest import FlinkRest
 from tests.jobs.command import invoke
 from tests.jobs.pretended_flink import Cluster
 
@@ -220,6 +221,12 @@ def test_stop_waits_for_the_savepoint_and_says_where_it_is(cluster: Cluster) -> 
     ((method, path, body),) = cluster.told
     assert (method, path) == ("POST", f"/jobs/{job_id}/stop")
     assert (body["targetDirectory"], body["drain"]) == (None, False)
+
+
+def test_who_asks_after_a_stop_is_told_its_savepoint(cluster: Cluster) -> None:
+    cluster.add("RUNNING", completed={"external_path": "file:/flink/chk-8", "trigger_timestamp": 8})
+    stop_on(cluster)
+    assert FlinkRest(cluster.address).newest_checkpoint("demo") == "file:/flink/savepoint-9"
 
 
 def test_stop_puts_the_savepoint_where_the_job_file_says(cluster: Cluster) -> None:

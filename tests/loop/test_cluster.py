@@ -169,7 +169,8 @@ def test_a_joiner_is_submitted_stopped_and_goes_on_from_its_savepoint(own: Own) 
     stopped = json.loads(own.freshet("stop", str(own.file), "--json"))
     assert stopped["job_id"] == first["job_id"]
     assert (Path(urlparse(stopped["savepoint"]).path) / "_metadata").exists()
-    assert "go on from it by --resume" in own.freshet("submit", str(own.file), status=1)
+    refusal = own.freshet("submit", str(own.file), status=1)
+    assert f"{stopped['savepoint']}: go on from it by --resume" in refusal
 
     second = json.loads(
         own.freshet("submit", str(own.file), "--from-savepoint", stopped["savepoint"], "--json")
