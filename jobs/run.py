@@ -382,11 +382,13 @@ class Watch:
 
 def example_request(job: Job) -> str:
     """A body for `POST /v1/predict`: two items, with a value for every feature."""
-    request: dict[str, Any] = {"user": {}, "context": {}, "items": [{"item_id": 1}, {"item_id": 2}]}
-    values: dict[str, Any] = {"int": 1, "string": "a", "float": 1.0}
+    request: dict[str, Any] = {"user": {}, "context": {}, "items": [{}, {}]}
+    values: dict[str, tuple[Any, Any]] = {"int": (1, 2), "string": ("a", "b"), "float": (1.0, 2.0)}
     for feature in job.schema_.features.values():
         origin, key = feature.source.split(".", 1)
-        value = [values[feature.type]] if feature.many else values[feature.type]
-        for place in request["items"] if origin == "item" else [request[origin]]:
-            place.setdefault(key, value)
+        places = request["items"] if origin == "item" else [request[origin]]
+        for place, value in zip(places, values[feature.type], strict=False):
+            place.setdefault(key, [value] if feature.many else value)
+    for item_id, item in enumerate(request["items"], 1):
+        item.setdefault("item_id", item_id)
     return orjson.dumps(request).decode()
