@@ -69,7 +69,7 @@ RowFormat = Literal["float32", "float16", "int8"]
 class Block(BaseModel):
     """A block of the job file: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class InitializerSettings(Block):
