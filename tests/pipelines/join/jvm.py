@@ -55,6 +55,12 @@ class Harness:
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
 
+    def open_files(self) -> list[Path]:
+        """What the JVM has open."""
+        import psutil
+
+        return [Path(file.path) for file in psutil.Process(self._process.pid).open_files()]
+
 
 def _alike(step: dict[str, Any]) -> dict[str, Any]:
     """What has to be the same. Why an expression has no answer, its library says in words of its own."""

@@ -195,6 +195,15 @@ def test_what_is_no_parquet_is_refused_by_name(files, tmp_path):
         files("parquet")
 
 
+def test_a_file_damaged_in_what_was_read_is_refused_by_name_and_closed(files, tmp_path):
+    write(tmp_path, "a.jsonl.gz", *(event(NOW_MS + number) for number in range(50_000)))
+    packed = (tmp_path / "a.jsonl.gz").read_bytes()
+    (tmp_path / "a.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(OSError, match=r"joiner\.input\.features: \S*a\.jsonl\.gz can't be read: .*EOF"):
+        files(begin=49_999)
+    assert not [path for path in harness().open_files() if path.is_relative_to(tmp_path)]
+
+
 def test_a_time_ahead_of_the_clock_neither_moves_event_time_nor_orders_files(files, tmp_path):
     far_ms = time.time_ns() // 1_000_000 + 3_600_000
     write(tmp_path, "a.jsonl", event(far_ms), event(NOW_MS + 7))

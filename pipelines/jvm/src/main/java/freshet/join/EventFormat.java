@@ -83,11 +83,24 @@ final class EventFormat implements BulkFormat<KeyedArrival, EventFile> {
 
   @Override
   public BulkFormat.Reader<KeyedArrival> createReader(Configuration configuration, EventFile file) throws IOException {
-    Events events = open(file.path(), file.length());
-    for (long read = 0; read < file.recordsRead(); read++) {
-      events.next();
+    try {
+      return new Reader(unread(file), file);
+    } catch (IOException | RuntimeException | LinkageError error) {
+      throw unreadable(file.path(), error);
     }
-    return new Reader(events, file);
+  }
+
+  private Events unread(EventFile file) throws IOException {
+    Events events = open(file.path(), file.length());
+    try {
+      for (long read = 0; read < file.recordsRead(); read++) {
+        events.next();
+      }
+      return events;
+    } catch (IOException | RuntimeException | LinkageError error) {
+      events.close();
+      throw error;
+    }
   }
 
   @Override
