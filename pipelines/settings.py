@@ -1,6 +1,6 @@
 """The `kafka` and `joiner` blocks of a job file, and what of the whole file the joiner is given."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -8,6 +8,8 @@ from pipelines.schema import SOURCE_PATTERN, Block, ExampleSchema
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 SourceName = Annotated[str, Field(pattern=SOURCE_PATTERN)]
+LONGEST_TRANSACTION_S: Final = 24 * 86_400
+"""Kafka counts its ms in 31 bits."""
 
 
 class TopicSettings(Block):
@@ -32,6 +34,12 @@ class KafkaSettings(Block):
     """Properties for every client, by Kafka's own names (`security.protocol`, `sasl.mechanism`, …)."""
     max_message_bytes: int = Field(default=16 << 20, ge=1 << 16)
     """The longest message that the topics take (`max.message.bytes`)."""
+    transaction_timeout_s: int = Field(default=900, ge=60, le=LONGEST_TRANSACTION_S)
+    """A joiner that dies in the midst of a commit, and is away for longer, loses these examples.
+
+    By default the most that a broker allows by default (`transaction.max.timeout.ms`). On the embedded one it
+    is always 24 days.
+    """
 
 
 class NegativeSettings(Block):

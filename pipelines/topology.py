@@ -30,8 +30,6 @@ from pipelines.settings import JoinJob, KafkaSettings
 
 MAX_PARALLELISM: Final = 128
 """Key groups. Another number could not read the savepoints of this one."""
-TRANSACTION_TIMEOUT_MS: Final = 900_000
-"""The most that a broker allows by default. An outage that lasts longer loses what was not yet committed."""
 
 
 def build(env: StreamExecutionEnvironment, job: JoinJob, jars: Iterable[Path] = ()) -> None:
@@ -206,7 +204,7 @@ def _sink(job: JoinJob, table: str, topic: str, more_columns: str) -> str:
         "sink.transactional-id-prefix": f"{job.name}-joiner-{table}",
         # A few ids that are used again, instead of new ones with every checkpoint.
         "sink.transaction-naming-strategy": "POOLING",
-        "properties.transaction.timeout.ms": str(TRANSACTION_TIMEOUT_MS),
+        "properties.transaction.timeout.ms": str(1000 * job.kafka.transaction_timeout_s),
         "properties.max.request.size": str(job.kafka.max_message_bytes),
         "properties.buffer.memory": str(max(2 * job.kafka.max_message_bytes, 32 << 20)),
     }

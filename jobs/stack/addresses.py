@@ -3,9 +3,11 @@
 import random
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 from jobs.errors import JobError
 from jobs.spec import Job
+from pipelines.settings import LONGEST_TRANSACTION_S
 
 LOOPBACK = "127.0.0.1"
 _PORTS = range(20_000, 32_000)
@@ -36,7 +38,7 @@ def resolve(job: Job) -> Job:
     embeds_flink = job.joiner.flink_address is None
     endpoints = job.joiner.all_task_managers + 1 if embeds_flink else 0
     update = {
-        "kafka": {"bootstrap": next(addresses)} if job.kafka.bootstrap == "embedded" else {},
+        "kafka": _embedded_broker(next(addresses)) if job.kafka.bootstrap == "embedded" else {},
         "ps": {
             "addresses": several(job.ps.addresses, shards),
             "metrics_addresses": several(job.ps.metrics_addresses, shards),
@@ -52,6 +54,11 @@ def resolve(job: Job) -> Job:
     }
     blocks = {name: getattr(job, name).model_copy(update=block) for name, block in update.items()}
     return job.model_copy(update=blocks)
+
+
+def _embedded_broker(address: str) -> dict[str, Any]:
+    # A run may be resumed weeks later, in the midst of a commit.
+    return {"bootstrap": address, "transaction_timeout_s": LONGEST_TRANSACTION_S}
 
 
 def _refuse_taken(job: Job) -> None:

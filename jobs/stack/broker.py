@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from jobs.errors import JobError
 from jobs.stack.addresses import LOOPBACK
 from jobs.stack.layout import JARS
-from pipelines.settings import KafkaSettings
+from pipelines.settings import LONGEST_TRANSACTION_S, KafkaSettings
 
 _CLUSTER_ID = "ZnJlc2hldC1lbWJlZGRlZA"
 """Base64 of 16 bytes; the same for ever, so that a resumed run knows its directory again."""
@@ -100,8 +100,9 @@ def _properties(directory: Path, address: str, controller: str, max_message_byte
         "transaction.state.log.num.partitions": 1,
         "transaction.state.log.replication.factor": 1,
         "transaction.state.log.min.isr": 1,
-        # A run may be resumed weeks later, with the transactions that its savepoint names.
-        "transactional.id.expiration.ms": 24 * 86_400_000,
+        # A run may be resumed weeks later, with the transactions that its checkpoint names.
+        "transactional.id.expiration.ms": 1000 * LONGEST_TRANSACTION_S,
+        "transaction.max.timeout.ms": 1000 * LONGEST_TRANSACTION_S,
         "share.coordinator.state.topic.num.partitions": 1,
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,

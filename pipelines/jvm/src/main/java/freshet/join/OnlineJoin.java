@@ -13,9 +13,6 @@ import org.apache.flink.util.OutputTag;
 
 /** The joiner as a Flink job without Python. {@code pipelines/topology.py} says what it is made of, and calls it. */
 public final class OnlineJoin {
-  /** The most that a broker allows by default. An outage that lasts longer loses what was not yet committed. */
-  private static final int TRANSACTION_TIMEOUT_MS = 900_000;
-
   private static final int LEAST_BUFFER_BYTES = 32 << 20;
   private static final TypeInformation<Message> MESSAGE = Types.POJO(Message.class);
   private static final OutputTag<Message> DEAD_LETTERS = new OutputTag<>("dead-letters", MESSAGE);
@@ -52,7 +49,7 @@ public final class OnlineJoin {
             .setTransactionalIdPrefix(settings.member() + "-" + name)
             // A few ids that are used again, instead of new ones with every checkpoint.
             .setTransactionNamingStrategy(TransactionNamingStrategy.POOLING)
-            .setProperty("transaction.timeout.ms", Integer.toString(TRANSACTION_TIMEOUT_MS))
+            .setProperty("transaction.timeout.ms", Long.toString(settings.kafka().transactionTimeoutMs()))
             .setProperty("max.request.size", Integer.toString(maxMessageBytes))
             .setProperty("buffer.memory", Integer.toString(bufferBytes))
             .setRecordSerializer(new MessageWriter(topic))

@@ -25,6 +25,7 @@ record Settings(
       String examples,
       String deadLetters,
       int maxMessageBytes,
+      long transactionTimeoutMs,
       Map<String, String> client) {}
 
   /** A feature of the schema; {@code origin} is {@code user}, {@code context} or {@code item}. */
@@ -142,6 +143,7 @@ record Settings(
         topics.get("examples").asText(),
         topics.get("dead_letters").asText(),
         kafka.get("max_message_bytes").asInt(),
+        ms(kafka.get("transaction_timeout_s")),
         client);
   }
 
