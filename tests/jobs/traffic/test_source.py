@@ -64,11 +64,12 @@ def run_until(job: Job, run_dir: Path, enough: Callable[[], bool]) -> None:
     async def run() -> None:
         stopping, metrics = asyncio.Event(), TrafficMetrics(None)
         running = asyncio.create_task(Source(job, run_dir, metrics, stopping, resume=False).run())
-        end = time.monotonic() + 20
-        while not (enough() or running.done() or time.monotonic() > end):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while not (enough() or running.done()):
+                await asyncio.sleep(0.01)
         stopping.set()
         await running
+        assert enough()
 
     asyncio.run(run())
 
