@@ -1,14 +1,6 @@
 """What keeps a table small: admission, expiry and limits, from its settings to what the native table does.
 
-- **A sighting** is an id in a batch of gradients, however often it is in it. Batches count in their order,
-  ids in theirs, so the same pushes admit the same ids, also after a restore.
-- **Time** is event time: the median of the last 31 batches, unknown until there were so many. Fewer than 16
-  batches from the future move nothing.
-- **Expiry**: every batch looks at the next few rows, at most 4,096, so that all are seen eight times in
-  `after_s` of event time. A row stamped more than `after_s` ahead of the clock counts as updated now.
-- **Limits** hold at any time: rows go before new ones come. They are chosen from eight times as many, drawn
-  at random; from at most 16,384, or twice as many. With a tier on disk 128 and 512.
-  A batch's own rows are never chosen; new ids for which there is no room get no row.
+What they promise, and by which numbers: `docs/bounds.md`.
 """
 
 import math

@@ -2,9 +2,8 @@
 
 Actions (JSON in, JSON out): `hello`, `marks`, `status`, `snapshot`, `expire`.
 
-A frame that is too long is refused only when it is in memory. Arrow's server lets gRPC receive messages of
-any length, and its hook to change that is none of pyarrow's options; middleware sees only headers.
-So only trainers may be able to reach a shard.
+Whom that must be kept from: `docs/architecture.md`, Trust. Arrow's server lets gRPC receive messages of any
+length, and its hook to change that is none of pyarrow's options; middleware sees only headers.
 """
 
 import logging
