@@ -2,21 +2,17 @@
 
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 
 from jobs.archive import archive_job
 from jobs.spec import Job
 from jobs.stack.addresses import free_addresses, free_ports
 from jobs.stack.broker import Broker, answers, create_topics
 from jobs.stack.flink import Flink
+from jobs.stack.flink_job import FlinkJob
 from jobs.stack.layout import PROJECT, RunDirectory
-from jobs.stack.part import Part, PartLostError, has_said_ready
-from jobs.stack.rest import FlinkUnreachableError, is_running
-
-_CHECK_S = 1.0
-"""How often the cluster is asked for the state of its jobs."""
+from jobs.stack.part import Part, has_said_ready
+from jobs.stack.rest import FlinkUnreachableError
 
 
 def plan(given: Job, job: Job, run: RunDirectory) -> list[Part]:
@@ -91,58 +87,20 @@ def _flink(flink: Flink, job: Job) -> Iterator[Part]:
 
 
 def _submitted(role: str, flink: Flink, is_embedded: bool, needs: tuple[str, ...]) -> Part:
-    """A job on the Flink cluster."""
-    looked_s, error, is_over = 0.0, None, False
-
-    def trouble(part: Part) -> str | None:
-        nonlocal looked_s, error, is_over
-        if time.monotonic() - looked_s > _CHECK_S:
-            looked_s = time.monotonic()
-            error = trouble_of(flink)
-            with suppress(FlinkUnreachableError):
-                is_over = error is None and flink.has_finished()
-            if error is None and not is_embedded:
-                with suppress(FlinkUnreachableError):
-                    flink.remember_checkpoint()
-        return error
-
-    def is_running(part: Part) -> bool:
-        has_submitted = part.process is not None and part.process.status() == 0
-        try:
-            return has_submitted and trouble(part) is None
-        except PartLostError:
-            return False
-
+    job = FlinkJob(flink, is_embedded)
     return Part(
         role,
         role,
         0,
         lambda resume: flink.submission(is_embedded=is_embedded, resume=resume),
-        is_running,
+        job.is_running,
         needs=needs,
         address=flink.address,
         env=flink.env,
-        check=trouble,
-        is_over=lambda: is_over,
+        check=job.trouble,
+        is_over=lambda: job.is_over,
         prepare=flink.prepare,
     )
-
-
-def trouble_of(flink: Flink) -> str | None:
-    """What keeps the job from running, if anything; raises PartLostError when the cluster has lost it."""
-    try:
-        live = flink.rest.live_job(flink.name)
-        if live is None and flink.has_finished():
-            return None
-        if live is None:
-            raise PartLostError(f"is not among the jobs of Flink at {flink.address}")
-        if is_running(live):
-            return None
-        cause = flink.rest.root_cause(live["jid"])
-    except FlinkUnreachableError as error:
-        return f"Flink does not answer: {error}"
-    running = f"{live['tasks']['running']} of {live['tasks']['total']} tasks run"
-    return f"the job is {live['state'].lower()}, {running}{f': {cause}' if cause else ''}"
 
 
 def _own(job: Job, run: RunDirectory, on: tuple[str, ...]) -> Iterator[Part]:
