@@ -1,8 +1,9 @@
 """`freshet submit`: the joiner, and its archive, on a Flink cluster of one's own."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,6 +15,13 @@ from jobs.cli.words import Duration
 if TYPE_CHECKING:
     from jobs.spec import Job
     from jobs.stack.layout import RunDirectory
+
+
+class _Step(NamedTuple):
+    facts: dict[str, Any]
+    words: str
+    is_progress: bool = False
+    """No result: it goes to stderr."""
 
 
 @command
@@ -92,56 +100,50 @@ def submit(
     if dry_run:
         _print_commands(job, archive, run, is_json=is_json)
         return
-    told: dict[str, Any] = {}
     wait_s = None if detached else timeout
-    try:
-        closes = _submit(job, archive, run, told, resume=resume, anew=anew, wait_s=wait_s, is_json=is_json)
-    finally:
-        if is_json and told:
-            print_json(told)
-    if not closes:
-        raise click.exceptions.Exit(1)
+    told = _tell(_steps(job, archive, run, resume=resume, anew=anew, wait_s=wait_s), is_json=is_json)
+    if "accounting" in told:
+        from jobs.follow import has_gone_wrong
+
+        if has_gone_wrong(told):
+            raise click.exceptions.Exit(1)
 
 
-def _submit(
-    job: "Job",
-    archive: "Job | None",
-    run: "RunDirectory",
-    told: dict[str, Any],
-    *,
-    resume: bool,
-    anew: bool,
-    wait_s: float | None,
-    is_json: bool,
-) -> bool:
-    """Both jobs, of which `told` is told, a backfill to its end; whether its sum closes."""
+def _steps(
+    job: "Job", archive: "Job | None", run: "RunDirectory", *, resume: bool, anew: bool, wait_s: float | None
+) -> Iterator[_Step]:
+    """Both jobs, then a backfill to its end."""
     from jobs.submit import submit, submit_archive
     from pipelines.settings import joiner_name
 
     # Of a backfill the result is its end.
     is_followed = job.joiner.input is not None and wait_s is not None
-    goes_on = resume or job.joiner.restore_from is not None
-    done = submit(job, run, resume=resume, wait_s=wait_s, anew=anew)
-    told |= {"job": joiner_name(job.name, job.joiner), **asdict(done)}
-    if not is_json:
-        click.echo(done.in_words(job), err=is_followed)
+    done, name = submit(job, run, resume=resume, wait_s=wait_s, anew=anew), joiner_name(job.name, job.joiner)
+    yield _Step({"job": name, **asdict(done)}, done.in_words(job), is_progress=is_followed)
     if archive is not None:
+        goes_on = resume or job.joiner.restore_from is not None
         written = submit_archive(archive, run, goes_on=goes_on, wait_s=wait_s)
-        told["archive"] = {"job": archive.name, **asdict(written)}
-        if not is_json:
-            click.echo(written.in_words(archive), err=is_followed)
-    return _follow(job, run, told, is_json=is_json) if is_followed else True
+        facts = {"job": archive.name, **asdict(written)}
+        yield _Step({"archive": facts}, written.in_words(archive), is_progress=is_followed)
+    if is_followed:
+        from jobs.follow import follow, report, to_stderr
+
+        summary = follow(job, run, done.job_id, to_stderr)
+        yield _Step({**summary, "job": name, "state": "FINISHED"}, report(job, summary))
 
 
-def _follow(job: "Job", run: "RunDirectory", told: dict[str, Any], *, is_json: bool) -> bool:
-    """To the end of a backfill, of which `told` is told; whether the sum closes, if it can be drawn."""
-    from jobs.follow import follow, has_gone_wrong, report, to_stderr
-
-    summary = follow(job, run, told["job_id"], to_stderr)
-    told |= {**summary, "job": told["job"], "state": "FINISHED"}
-    if not is_json:
-        click.echo(report(job, summary))
-    return not has_gone_wrong(summary)
+def _tell(steps: Iterable[_Step], *, is_json: bool) -> dict[str, Any]:
+    """In words each as soon as it is done; as JSON together, also those before one that fails."""
+    told: dict[str, Any] = {}
+    try:
+        for step in steps:
+            told |= step.facts
+            if not is_json:
+                click.echo(step.words, err=step.is_progress)
+    finally:
+        if is_json and told:
+            print_json(told)
+    return told
 
 
 def _print_commands(job: "Job", archive: "Job | None", run: "RunDirectory", *, is_json: bool) -> None:
