@@ -9,10 +9,10 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cli.record import find_run
 from jobs.errors import JobError
 from jobs.load import load_job
 from jobs.spec import Job
+from jobs.stack.record import find_run
 from model.features import tables
 from ps.client import ShardError, Shards
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from jobs.cli.record import Record
 from jobs.errors import JobError
+from jobs.stack.record import Record
 
 STALE_S: Final = 10.0
 """roles.json is replaced each second, later on a machine that has too much to do."""

@@ -15,7 +15,7 @@ from jobs.errors import JobError
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from jobs.cli.record import run_names
+    from jobs.stack.record import run_names
 
     return [CompletionItem(name) for name in run_names() if name.startswith(incomplete)]
 
@@ -44,8 +44,8 @@ def status(run: str | None, flink_master: str | None, overrides: tuple[str, ...]
     if is_job_file(run, flink_master, overrides):
         job = load_for_cluster(Path(str(run)), overrides, flink_master)
         raise click.exceptions.Exit(0 if tell_jobs(job, is_json=is_json) else 1)
-    from jobs.cli.record import find_run
     from jobs.cli.report import look
+    from jobs.stack.record import find_run
 
     report = look(find_run(run))
     print_json(report.as_json()) if is_json else click.echo(report.as_text())
@@ -88,7 +88,7 @@ def stop(
         job = load_for_cluster(Path(str(run)), overrides, flink_master)
         stop_jobs(job, timeout, is_cancelled=cancel, is_json=is_json)
         return
-    from jobs.cli.record import find_run, wait_until_gone
+    from jobs.stack.record import find_run, wait_until_gone
 
     record = find_run(run)
     pid = record.pid

@@ -128,7 +128,7 @@ def test_yes_removes_what_has_expired(shards, job_file):
 
 
 def test_the_shards_of_a_local_run_are_those_of_its_own_job_file(shards, job_file, monkeypatch):
-    monkeypatch.setattr("jobs.cli.record.Record.is_alive", True)
+    monkeypatch.setattr("jobs.stack.record.Record.is_alive", True)
     job_file(shards.addresses, Path("runs/films-1/job.yaml"))
     Path("runs/films-1/roles.json").write_text(json.dumps({"job": "films", "state": "running"}))
     Path("runs/films-latest").symlink_to("films-1")
