@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from jobs.document import KeyPath
 from jobs.secrets import is_secret
-from jobs.shape import Finding
 from jobs.spec import Job, PodSettings
 from jobs.stack.file_systems import plugin_of
 from jobs.stack.flink import state_options
 from jobs.stack.layout import PROJECT
-from jobs.validate import check
+from jobs.validation.meaning import check
+from jobs.validation.shape import Finding
 from pipelines.settings import member_name
 from pipelines.variables import VARIABLE, escaped
 

@@ -21,9 +21,9 @@ from jobs.document import (
     value_at,
     yaml_text,
 )
-from jobs.shape import Finding, describe, find, findings_of
 from jobs.spec import Job
-from jobs.validate import check
+from jobs.validation.meaning import check
+from jobs.validation.shape import Finding, describe, find, findings_of
 
 __all__ = ["JobFileError", "Problem", "dump_job", "load_job"]
 

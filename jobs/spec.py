@@ -1,7 +1,7 @@
 """The job file as types: one recommender, top to bottom.
 
 Each stage owns the settings of its blocks; this is their sum. What is wrong with a file is found by
-`jobs.validate`, which knows the lines; this module only says what is right.
+`jobs.validation.meaning`, which knows the lines; this module only says what is right.
 """
 
 import re

@@ -57,6 +57,6 @@ def schema(is_json: bool) -> None:
       # then, as first line of a job file, for editors with a YAML language server:
       # yaml-language-server: $schema=job.schema.json
     """
-    from jobs.shape import json_schema
+    from jobs.validation.shape import json_schema
 
     print_json(json_schema())

@@ -14,7 +14,7 @@ FILE = click.Path(path_type=Path)
 
 
 def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from jobs.shape import find, keys_of
+    from jobs.validation.shape import find, keys_of
 
     block, dot, _ = incomplete.rpartition(".")
     path = tuple(block.split(".")) if dot else ()
@@ -44,10 +44,10 @@ def job_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 def load(file: Path, overrides: Sequence[str], data: Literal["unread", "columns", "values"]) -> "Job":
     """The job, after a look at as much of its `traffic.path`; raises `jobs.load.JobFileError`."""
     from jobs.load import load_job
-    from jobs.validate import check
+    from jobs.validation.meaning import check
 
     if data == "unread":
         return load_job(file, overrides)
-    from jobs.replayable import check_columns, check_data
+    from jobs.validation.replayable import check_columns, check_data
 
     return load_job(file, overrides, (check, check_columns if data == "columns" else check_data))

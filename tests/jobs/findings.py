@@ -5,7 +5,7 @@ from typing import Any
 
 from jobs.document import dotted
 from jobs.spec import Job
-from jobs.validate import check
+from jobs.validation.meaning import check
 
 GOOD: dict[str, Any] = {
     "name": "films",

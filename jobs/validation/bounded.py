@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from jobs.shape import Finding
 from jobs.spec import Job
+from jobs.validation.shape import Finding
 
 PLACE: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+|(?!.*:/)\S.*")
 """A folder or file, or a URL."""

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from jobs.load import JobFileError, load_job
-from jobs.replayable import check_columns, check_data
-from jobs.validate import check
+from jobs.validation.meaning import check
+from jobs.validation.replayable import check_columns, check_data
 
 JOB = """\
 name: films

@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from jobs.shape import json_schema
 from jobs.spec import Job
 from jobs.traffic.replay import FEEDBACK
 from jobs.traffic.simulated import SimulatedVisits
-from jobs.validate import ACTIONS, SIMULATED_KEYS
+from jobs.validation.meaning import ACTIONS, SIMULATED_KEYS
+from jobs.validation.shape import json_schema
 from tests.jobs.findings import CROSSES, FEATURES, FILES, TABLES, found, job_with
 
 

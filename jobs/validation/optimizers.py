@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from pydantic import BaseModel
 
 from jobs.document import KeyPath
-from jobs.shape import Finding, enumerated
+from jobs.validation.shape import Finding, enumerated
 from ps.settings import CONSTANTS, DENSE_KINDS, SCHEDULE_CONSTANTS, UNSCHEDULED_KINDS, OptimizerSettings
 
 _BAD: Final = "bad_gradients"

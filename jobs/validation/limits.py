@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from jobs.document import KeyPath
-from jobs.shape import Finding
+from jobs.validation.shape import Finding
 from ps.settings import LEAST_MEMORY_BYTES, AdmissionSettings, TableSettings
 
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 from typing import Final, Literal
 
-from jobs.bounded import PLACE, input_findings
 from jobs.document import KeyPath, dotted
-from jobs.limits import limit_findings
-from jobs.optimizers import dense_optimizer_findings, optimizer_findings
 from jobs.secrets import is_secret
-from jobs.shape import Finding, enumerated, nearest, sources_without
 from jobs.spec import Job
+from jobs.validation.bounded import PLACE, input_findings
+from jobs.validation.limits import limit_findings
+from jobs.validation.optimizers import dense_optimizer_findings, optimizer_findings
+from jobs.validation.shape import Finding, enumerated, nearest, sources_without
 from model.settings import MAX_LABEL
 from pipelines.join.expressions import Expression, ExpressionError
 from pipelines.schema import RESERVED_NAMES, RESERVED_PREFIXES, FeatureSettings, LabelSettings

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from jobs.shape import Finding, sources_without
 from jobs.spec import Job
 from jobs.traffic.check import check_path
 from jobs.traffic.history import ITEM_KEYS, USER_KEYS
 from jobs.traffic.paths import BadPathError, KuaiRandFiles, RatingsFile, column_names, find_files
+from jobs.validation.shape import Finding, sources_without
 
 _PATH = ("traffic", "path")
 
