@@ -14,7 +14,7 @@ from jobs.errors import JobError
 from jobs.spec import Job
 from jobs.stack.layout import RunDirectory
 from jobs.stack.rest import FlinkRest, FlinkUnreachableError, has_ended
-from jobs.summary import sum_of, summarize_joins
+from jobs.summary.summarize import sum_of, summarize_joins
 
 _LOOK_S, _TELL_S = 0.5, 10.0
 _PATIENCE_S = 60.0

@@ -33,7 +33,7 @@ from jobs.stack.plan import plan
 from jobs.stack.rest import FlinkUnreachableError, SavepointError
 from jobs.stack.stopping import Stopping
 from jobs.stack.supervisor import Supervisor
-from jobs.summary import print_summary, summarize
+from jobs.summary.summarize import print_summary, summarize
 from jobs.traffic.check import check_path
 from jobs.traffic.paths import BadPathError
 

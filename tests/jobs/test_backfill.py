@@ -15,13 +15,13 @@ import pytest
 
 from jobs.backfill import check_examples, check_files, with_ends, with_files
 from jobs.errors import JobError
-from jobs.event_files import flink_name, read_files
 from jobs.follow import follow, has_gone_wrong, report
 from jobs.run import Run, RunOptions
 from jobs.spec import Job
 from jobs.stack.flink import Flink
 from jobs.stack.layout import RunDirectory
 from jobs.stack.part import State
+from jobs.summary.event_files import flink_name, read_files
 from tests.films import films
 from tests.jobs.pretended_flink import Cluster
 from tests.jobs.topics import START_MS, Topics, example, request

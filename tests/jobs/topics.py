@@ -8,7 +8,7 @@ import orjson
 from confluent_kafka import Producer
 
 from jobs.spec import Job
-from jobs.summary import summarize
+from jobs.summary.summarize import summarize
 from pipelines.codec import encode
 from pipelines.records import Example
 from tests.films import films

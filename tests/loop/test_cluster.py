@@ -20,7 +20,6 @@ from confluent_kafka import Producer
 
 from jobs.kubernetes import check_kubernetes, manifest
 from jobs.load import load_job
-from jobs.outcomes import read_outcomes
 from jobs.spec import Job
 from jobs.stack.addresses import free_addresses, free_ports, resolve
 from jobs.stack.broker import Broker, answers, create_topics, jars, java
@@ -28,6 +27,7 @@ from jobs.stack.flink import Flink
 from jobs.stack.layout import PROJECT, RunDirectory
 from jobs.stack.process import Process
 from jobs.stack.rest import FlinkRest, FlinkUnreachableError, is_running
+from jobs.summary.outcomes import read_outcomes
 from jobs.topics import read_topic
 from tests.waiting import wait_for
 

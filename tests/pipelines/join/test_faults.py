@@ -161,7 +161,7 @@ def kill_each(stack, task_manager):
 def test_kills_savepoints_and_another_parallelism_lose_and_repeat_nothing(
     stack, make_job, features_event, action_event
 ):
-    from jobs.summary import summarize
+    from jobs.summary.summarize import summarize
     from jobs.topics import read_topic
 
     task_manager = stack.start_task_manager(0)

@@ -186,7 +186,7 @@ def assert_letters(stack, traffic):
 def test_a_killed_task_manager_garbage_and_a_fast_clock_leave_every_account_closed(
     stack, make_job, features_event, action_event
 ):
-    from jobs.summary import summarize
+    from jobs.summary.summarize import summarize
     from jobs.topics import read_topic
     from pipelines.codec import decode
 

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from confluent_kafka import Message
 
-from jobs.event_files import FileEvent, flink_name, read_files
 from jobs.spec import Job
+from jobs.summary.event_files import FileEvent, flink_name, read_files
 from jobs.topics import JoinerOffsets, read_topic
 from pipelines.join import rules
 from pipelines.join.labels import Labels

@@ -1,7 +1,7 @@
 """Does the sum close? What went in came out as examples, was sampled away, has no label, is dead, or waits.
 
-Each side is counted on its own. In: the topics that the joiner reads, event by event (`jobs.inputs`). Out:
-what the joiner wrote (`jobs.outcomes`). What is in neither is `waiting` as long as one of its labels is open
+Each side is counted on its own. In: the topics that the joiner reads, event by event (`inputs`). Out:
+what the joiner wrote (`outcomes`). What is in neither is `waiting` as long as one of its labels is open
 or the joiner has not read it (its committed offsets tell), and `lost` after that, so that the sum can fail.
 
 The unit is the impression, one item of one request; an event of `features` that can't be read counts as one.
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from math import isnan
 from typing import Any
 
-from jobs.inputs import Inputs, Letters, watermark_ms
-from jobs.outcomes import Outcomes
 from jobs.spec import Job
+from jobs.summary.inputs import Inputs, Letters, watermark_ms
+from jobs.summary.outcomes import Outcomes
 from pipelines.join.labels import Labels
 
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from jobs.summary import print_summary
+from jobs.summary.summarize import print_summary
 from tests.jobs.topics import Topics, example, sums
 
 
@@ -99,5 +99,5 @@ def test_the_summary_needs_no_tensorflow() -> None:
     import subprocess
     import sys
 
-    code = "import sys, jobs.summary; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, jobs.summary.summarize; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,11 +21,19 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from jobs.accounting import account_actions, account_impressions
 from jobs.http import ask
-from jobs.inputs import Inputs, impressions_of, is_of, read_actions, read_events, read_letters, read_requests
-from jobs.outcomes import Outcomes, read_outcomes
 from jobs.spec import Job
+from jobs.summary.accounting import account_actions, account_impressions
+from jobs.summary.inputs import (
+    Inputs,
+    impressions_of,
+    is_of,
+    read_actions,
+    read_events,
+    read_letters,
+    read_requests,
+)
+from jobs.summary.outcomes import Outcomes, read_outcomes
 from jobs.topics import read_topic
 from model.quality import Quality, measure, sightings
 from pipelines.schema import LabelKind
