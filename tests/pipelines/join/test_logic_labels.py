@@ -294,7 +294,8 @@ def seconds(time):
 
 def test_the_example_of_the_documentation_is_what_the_join_makes_of_it(make_cluster, features_event, act):
     page = PAGE.read_text()
-    labels = YAML(typ="safe").load(re.search(r"```yaml\n(.*?)```", page, re.S)[1])["labels"]
+    *_, block = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    labels = YAML(typ="safe").load(block)["labels"]
     rows = re.findall(r"^\| (day .*?) \| (.*?) \| (.*) \|(.*)\|$", page, re.M)
     assert [because for _, because, _, _ in rows] == [
         *("click", "like", "the window of `purchase` closes", "purchase"),
