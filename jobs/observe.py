@@ -82,15 +82,17 @@ class Observation:
     freshness_p50_ms: float | None
     freshness_p99_ms: float | None
     """Of the last minute; of several replicas the worst."""
+    label: str
+    """The first of the job file."""
     auc: dict[str, float | None]
-    """Of the first label: `online` (as served), `frozen`, `best`; empty when it is a number."""
+    """Of this label: `online` (as served), `frozen`, `best`; empty when it is a number."""
     rmse: dict[str, float | None]
     """The same when it is a number, else empty."""
     events_per_s: dict[str, float | None]
     """By stage (`STAGES`); `asked` and `served` count items, `published` rows."""
     lag_s: dict[str, float | None]
     """By stage: `joiner`, `trainer`, `ps`, `replica`; of several parts the worst."""
-    joins: dict[str, int]
+    joins: dict[str, int | None]
     """Outcomes of the join (`JOINS`) so far."""
     joins_per_s: dict[str, float | None]
     joiner: Joiner
@@ -163,11 +165,12 @@ class Observer:
             at=at,
             freshness_p50_ms=_worst(r.get("p50_ms") for r in recent),
             freshness_p99_ms=freshness_p99_ms,
+            label=next(iter(self._job.schema_.labels)),
             auc=self._quality(samples, "binary", "freshet_trainer_auc"),
             rmse=self._quality(samples, "number", "freshet_trainer_rmse"),
             events_per_s={stage: self._counters.rate(stage) for stage in STAGES},
             lag_s=lag_s,
-            joins={name: int(self._counters.total(f"join:{name}") or 0) for name in JOINS},
+            joins={name: self._counted(f"join:{name}") for name in JOINS},
             joins_per_s={name: self._counters.rate(f"join:{name}") for name in JOINS},
             joiner=joiner_of(of_flink, self._flink_job, checkpoints, at),
             shards=[self._shard(i, samples, answers) for i in range(self._job.ps.shards)],
@@ -184,6 +187,10 @@ class Observer:
                 self._counters.add(endpoint, name, total(found, metric))
             self._counters.add(endpoint, "records", _records_read(found))
         self._counters.tick(time.monotonic())
+
+    def _counted(self, name: str) -> int | None:
+        total = self._counters.total(name)
+        return None if total is None else int(total)
 
     def _flink_pages(self) -> list[str]:
         address = self._job.joiner.flink_address

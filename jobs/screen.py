@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -95,12 +96,17 @@ def live_line(observation: Observation, progress: dict[str, Any]) -> str:
         _told("fresh p99", observation.freshness_p99_ms, "{:,.0f} ms"),
         _told("joined", observation.events_per_s.get("joined"), "{:,.0f}/s"),
         _told("late", observation.joins.get("late"), "{:,}"),
-        _told("dead", sum(observation.joins.get(name, 0) for name in ("malformed", "orphan")), "{:,}"),
+        _told("dead", _sum(observation.joins.get(name) for name in ("malformed", "orphan")), "{:,}"),
         _told("AUC" if observation.auc else "RMSE", quality.get("online"), "{:.3f}"),
         _told("frozen", quality.get("frozen"), "{:.3f}"),
         _told("best", quality.get("best"), "{:.3f}"),
     ]
     return "  ".join(part for part in parts if part)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _told(name: str, value: float | None, form: str) -> str:

@@ -71,7 +71,8 @@ class Report:
         ):
             values = " · ".join(f"{name} {_number(value, 1, unit)}" for name, value in seen[key].items())
             if values:
-                yield f"{title:<12}{values}"
+                of = f"  ({seen['label']})" if key in ("auc", "rmse") else ""
+                yield f"{title:<12}{values}{of}"
         yield from joiner_lines(seen)
 
     def _parts(self) -> Iterator[str]:
@@ -93,8 +94,9 @@ def joiner_lines(seen: Mapping[str, Any]) -> Iterator[str]:
         f"{_number(joiner['watermark_lag_s'], 1, ' s')} behind · checkpoint {checkpoint}, "
         f"{_number(joiner['checkpoint_bytes'], 1 << 20, ' MiB')}"
     )
-    counted = ((name, count) for name, count in seen["joins"].items() if count or name in _ALWAYS)
-    yield f"{'joins':<12}{' · '.join(f'{name} {count:,}' for name, count in counted)}"
+    joins = seen["joins"].items()
+    counted = (f"{name} {_number(count, 1, '')}" for name, count in joins if count or name in _ALWAYS)
+    yield f"{'joins':<12}{' · '.join(counted)}"
 
 
 def look(record: Record) -> Report:

@@ -286,7 +286,7 @@ def test_status_of_a_submitted_joiner_is_its_state_and_what_it_tells(
     headline, waiting, joins = output.splitlines()
     assert f"on Flink at {cluster.address} (job {job_id})" in headline
     assert re.search(r"checkpoint [0-9.e-]+ s ago, 5 MiB$", waiting)
-    assert joins.startswith("joins       matched 0")
+    assert joins.startswith("joins       matched –")
 
 
 def test_status_of_a_submitted_joiner_leads_with_what_is_wrong(

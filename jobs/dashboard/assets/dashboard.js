@@ -98,17 +98,17 @@ function showHeadline(seen) {
   if (p50 != null) put("under-freshness", `p50 ${seconds(p50 / 1000)} · from a user’s action to a served score that used it`);
   showQuality(quality(seen));
   put("big-joined", perSecond(seen.events_per_s.joined), ...(seen.events_per_s.joined == null ? [] : [unit("/s")]));
-  put("under-joined", `${seen.totals.joined.toLocaleString("en")} joined · ${seen.totals.learnt.toLocaleString("en")} learnt · late ${count(seen.joins.late)} · dead ${count(seen.joins.malformed + seen.joins.orphan)}`);
+  put("under-joined", `${seen.totals.joined.toLocaleString("en")} joined · ${seen.totals.learnt.toLocaleString("en")} learnt · late ${count(seen.joins.late)} · dead ${count(seen.joins.late == null ? null : seen.joins.malformed + seen.joins.orphan)}`);
 }
 
 // What fits the kind of the job's first label; `better`: 1 when more is better.
-function quality({ auc: areas, rmse: errors }) {
+function quality({ label, auc: areas, rmse: errors }) {
   const isNumber = Object.keys(errors).length > 0;
-  return isNumber ? { id: "rmse", name: "RMSE", format: number, better: -1, of: errors } : { id: "auc", name: "AUC", format: auc, better: 1, of: areas };
+  return isNumber ? { label, id: "rmse", name: "RMSE", format: number, better: -1, of: errors } : { label, id: "auc", name: "AUC", format: auc, better: 1, of: areas };
 }
 
-function showQuality({ name, format, better, of: { online, frozen, best } }) {
-  put("title-quality", name);
+function showQuality({ label, name, format, better, of: { online, frozen, best } }) {
+  put("title-quality", `${name} of ${label}`);
   put("big-quality", format(online));
   if (online == null) return;
   const lift = frozen == null ? null : online - frozen;
@@ -135,7 +135,7 @@ function showJoiner({ joiner, joins }) {
     ["event time behind", duration(joiner.watermark_lag_s)], ["checkpoint", age],
     ["its size", bytes(joiner.checkpoint_bytes)], ["it took", seconds(joiner.checkpoint_s)],
     ...(joiner.pool_items == null ? [] : [["pool", joiner.pool_items.toLocaleString("en")]]),
-    ...OUTCOMES.map(([key, name]) => [name, joins[key].toLocaleString("en")]),
+    ...OUTCOMES.map(([key, name]) => [name, joins[key]?.toLocaleString("en") ?? "–"]),
     ...RARE.filter(([key]) => joins[key] > 0).map(([key, name]) => [name, joins[key].toLocaleString("en")]),
   ];
   const text = JSON.stringify(figures);

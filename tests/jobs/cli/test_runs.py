@@ -160,7 +160,7 @@ def test_status_asks_the_parts_themselves(supervisors: Supervisors) -> None:
     text = invoke("status")[1]
     assert "freshness   p50 –" in text
     assert "joiner      waiting – (–) · event time – behind · checkpoint –, –" in text
-    assert "joins       matched 0 · negative 0 · late 0 · orphan 0 · malformed 0" in text
+    assert "joins       matched – · negative – · late – · orphan – · malformed –" in text
 
 
 def test_runs_are_found_by_job_directory_and_age(supervisors: Supervisors) -> None:

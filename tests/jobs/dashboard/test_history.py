@@ -10,6 +10,7 @@ def seen(shards: int = 2, **changed: object) -> Observation:
         "at": 1000.0,
         "freshness_p50_ms": 1400.0,
         "freshness_p99_ms": None,
+        "label": "click",
         "auc": dict.fromkeys(SCORES, 0.123456789),
         "rmse": {},
         "events_per_s": dict.fromkeys(STAGES, 10.0),

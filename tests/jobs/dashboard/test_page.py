@@ -239,7 +239,7 @@ def test_of_a_label_that_is_a_number_the_page_shows_the_error(
     dashboard.start()
     seen = visit()
     wait(lambda: seen.points("rmse") >= 2, "points")
-    assert seen.text("#title-quality") == "RMSE"
+    assert seen.text("#title-quality").startswith("RMSE of ")
     assert seen.page.locator("#chart-auc").count() == 0
     assert "12.5" in seen.text("#big-quality")
     # Less is better.
