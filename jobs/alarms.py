@@ -196,6 +196,15 @@ def of_freshness(
     return f"Freshness p99 of the last minute is {p99_ms / 1000:.1f} s, above {promised_s:.0f} s. {cause}."
 
 
+def of_replicas(updates: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
+    """Those that serve rows older than is promised, once they had caught up; `updates` of their statuses."""
+    for index, told in updates.items():
+        lag_s, error = float(told.get("lag_s") or 0.0), told.get("last_error")
+        if told.get("caught_up") and lag_s > MAX_FRESHNESS_MS / 1000:
+            cause = f"It says: {error}" if error else "Give it cores, or send less traffic"
+            yield f"replica-{index} serves rows that are {lag_s:.0f} s behind the shards'. {cause}."
+
+
 def of_checkpoints(checkpoints: Mapping[str, Any], interval_s: float, now_s: float) -> str | None:
     """Flink's newest checkpoint failed, or is old: what it has joined since does not become visible."""
     latest = checkpoints.get("latest") or {}

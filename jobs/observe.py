@@ -160,7 +160,8 @@ class Observer:
         freshness_p99_ms, lag_s = _worst(r.get("p99_ms") for r in recent), self._lags(samples, statuses)
         checkpoints = read_json(bodies.get(self._checkpoints_url()))
         of_flink = [s for name, found in samples.items() if name.startswith("flink-") for s in found]
-        of_joiner = (*self._joiner_alarms(at, of_flink, checkpoints),)
+        of_replicas = alarms.of_replicas({i: s["updates"] for i, s in statuses.items() if "updates" in s})
+        of_stages = (*of_replicas, *self._joiner_alarms(at, of_flink, checkpoints))
         return Observation(
             at=at,
             freshness_p50_ms=_worst(r.get("p50_ms") for r in recent),
@@ -175,7 +176,7 @@ class Observer:
             joiner=joiner_of(of_flink, self._flink_job, checkpoints, at),
             shards=[self._shard(i, samples, answers) for i in range(self._job.ps.shards)],
             parts=parts,
-            alarms=self._alarms(at, run, traffic, parts, freshness_p99_ms, lag_s, of_joiner),
+            alarms=self._alarms(at, run, traffic, parts, freshness_p99_ms, lag_s, of_stages),
             totals={stage: int(self._counters.total(stage) or 0) for stage in STAGES},
             run={key: run.get(key) for key in ("job", "state", "started", "updated", "error")} if run else {},
             traffic=traffic,
@@ -296,7 +297,7 @@ class Observer:
         parts: list[dict[str, Any]],
         freshness_p99_ms: float | None,
         lag_s: Mapping[str, float | None],
-        of_joiner: Iterable[str],
+        of_stages: Iterable[str],
     ) -> list[str]:
         ended = alarms.of_run(run, at) if run else None
         if ended:
@@ -304,7 +305,7 @@ class Observer:
         started = traffic.get("started")
         found = [
             *alarms.of_parts(parts),
-            *of_joiner,
+            *of_stages,
             self._stuck(traffic, is_explained=any(part["remedy"] for part in parts)),
             alarms.of_freshness(freshness_p99_ms, at - float(started) if started else None, lag_s),
         ]

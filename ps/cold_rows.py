@@ -17,7 +17,6 @@ import numpy as np
 from rocksdict import (
     BlockBasedOptions,
     Cache,
-    DbClosedError,
     DBCompressionType,
     Options,
     Rdict,
@@ -110,8 +109,8 @@ class ColdRows:
         return self._pieces(iter(pairs))
 
     def close(self) -> None:
-        """Let go of the directory."""
-        with suppress(DbClosedError):
+        """Let go of the directory, also when it is full or broken: what is on it outlives nobody."""
+        with suppress(Exception):
             self._db.close()
 
     def _pieces(self, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[Items]:

@@ -98,25 +98,19 @@ class Parameters:
                 _log.warning("%s is not the log this state was read from: starting from nothing", source)
                 self._begin(source)
             elif self._source is None:
-                self._source = source
                 self.store.identify({**self._identity, "source": source})
+                self._source = source
 
     def freeze(self) -> Frozen:
         """Keep a copy of what there is now, in place of any before; raises StoreError."""
         with self._lock:
             before = self._frozen_paths()
             number = max((int(path.name) for path in before), default=0) + 1
-            self._frozen_dir.mkdir(exist_ok=True)
             self.store.checkpoint(self._frozen_dir / str(number))
             self.frozen = Frozen(self.tables.clone(), self.dense.current)
-        for path in before:
-            shutil.rmtree(path)
-        return self.frozen
-
-    def reopen(self) -> None:
-        """Open the store again after a failed write."""
-        with self._lock:
-            self.store.reopen()
+            for path in before:
+                shutil.rmtree(path)
+            return self.frozen
 
     def close(self) -> None:
         """Let go of the store."""

@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import orjson
@@ -25,7 +26,7 @@ from serving.freshness import Freshness
 from serving.metrics import ReplicaMetrics
 from serving.parameters import Parameters
 from serving.requests import MAX_VALUES, RequestReader
-from serving.scoring import Scorer, Scoring
+from serving.scoring import RequestScorer, Scoring
 from serving.settings import ServingSettings
 from serving.status import Status
 from serving.updates import UpdatesConsumer
@@ -82,12 +83,15 @@ def serve(
     index: int,
     address: str,
     schema: ExampleSchema,
-    scorer: Scorer,
+    scorer: RequestScorer,
     parameters: Parameters,
     updates: UpdatesSource,
     serving: ServingSettings,
 ) -> None:
-    """Follow `updates` and answer at `address` until SIGTERM or SIGINT; then close everything."""
+    """Follow `updates` and answer at `address` until SIGTERM or SIGINT; then close everything.
+
+    Ends the process with status 1 when a thread dies that updates need: its traceback is on standard error.
+    """
     listening = _listen(address)
     metrics, freshness = ReplicaMetrics(), Freshness(updates.shards)
     dense = DenseLoader(parameters.replace_dense)
@@ -110,22 +114,27 @@ def serve(
         metrics=metrics,
         max_body_bytes=serving.max_body_bytes,
     )
-    for shard, reference in parameters.wanted_dense.items():
-        dense.want(shard, reference)
-    dense.start()
-    consumer.start()
+    parts = (consumer, dense)
+    for part in parts:
+        part.start()
     try:
-        _Server(app).run(sockets=[listening])
+        _Server(app, parts).run(sockets=[listening])
+        dead = [part.name for part in parts if not part.is_alive()]
     finally:
         gc.unfreeze()
-        for part in (consumer, dense):
+        for part in parts:
             part.stop()
         batcher.close()
         parameters.close()
+    if dead:
+        sys.exit(f"thread {' and '.join(dead)} of this replica has died, see above: it serves no old rows")
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, app: FastAPI) -> None:
+    """Ends on a signal, and with the first of `parts`: what it answers would only get older."""
+
+    def __init__(self, app: FastAPI, parts: Sequence[Thread]) -> None:
+        self._parts = parts
         # Else uvicorn hands the signal on after its own shutdown, and the process dies of it too early.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -141,6 +150,10 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=_STOP_TIMEOUT_S,
             )
         )
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end."""
+        return await super().on_tick(counter) or not all(part.is_alive() for part in self._parts)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""

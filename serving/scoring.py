@@ -17,7 +17,7 @@ from serving.tables import Tables
 FROZEN: Final = "frozen"
 
 
-class Scorer(Protocol):
+class RequestScorer(Protocol):
     """The part of `model.score.Scorer` that is used here."""
 
     def ids(self, requests: Sequence[Request]) -> Mapping[str, Int64]:
@@ -34,7 +34,7 @@ class Scoring:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: RequestScorer,
         parameters: Parameters,
         shards: int,
         freshness: Freshness,

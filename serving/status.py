@@ -36,7 +36,7 @@ class Status:
         """Why the replica is not ready, a sentence each; none: it is."""
         reasons = []
         if not self._consumer.is_alive():
-            reasons.append("the thread that applies updates has ended: see the log, restart this replica")
+            reasons.append("the thread that applies updates has ended, and so does this replica: see the log")
         if not self._consumer.caught_up:
             reasons.append(f"waiting for {self._consumer.waiting_for}")
         if self._parameters.dense.current.version is None:

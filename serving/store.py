@@ -14,6 +14,7 @@ an earlier state that is whole, and reads on from there.
     i                                     JSON: whose state this is
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
@@ -22,7 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from rocksdict import AccessType, Checkpoint, DBCompressionType, Options, Rdict, WriteBatch
+from rocksdict import AccessType, Checkpoint, DbClosedError, DBCompressionType, Options, Rdict, WriteBatch
 
 from ps.arrays import Float32, Int64
 from ps.updates import DenseReference, Position, Update
@@ -30,6 +31,7 @@ from serving.progress import ShardProgress
 
 _ROWS_PER_BATCH: Final = 16_384
 _WRITE_BUFFER_BYTES: Final = 16 << 20
+_log: Final = logging.getLogger(__name__)
 
 
 class StoreError(Exception):
@@ -57,12 +59,13 @@ class Contents:
 
 
 class Store:
-    """One RocksDB directory. Thread-safe."""
+    """One RocksDB directory, for one thread at a time. The use after a failed write (a full disk) mends it."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open, or make, the store at `path`; raises StoreError, for one when another process has it."""
         self._path = path
         self._read_only = read_only
+        self._has_failed = False
         self._db = self._open()
 
     def contents(self) -> Contents:
@@ -98,6 +101,7 @@ class Store:
 
     def write_dense(self, shard: int, file: DenseFile) -> None:
         """Keep the tensors of one shard in place of those before."""
+        self._mend()
         batch = WriteBatch(raw_mode=True)
         for key, _ in self._under(b"t%d " % shard):
             del batch[b"t%d " % shard + key]
@@ -122,34 +126,55 @@ class Store:
 
     def checkpoint(self, path: Path) -> None:
         """Make a store at `path`, which must not be there, with what this one holds now."""
+        self._mend()
         try:
+            path.parent.mkdir(exist_ok=True)
             Checkpoint(self._db).create_checkpoint(str(path))
         except Exception as error:
+            self._has_failed = True
             raise StoreError(f"{path}: {error}") from error
 
     def reopen(self) -> None:
-        """Open again: after a failed write (a full disk) RocksDB refuses all others."""
+        """Close and open again; raises StoreError, and then every use tries it until it succeeds."""
+        self._has_failed = True
         self.close()
         self._db = self._open()
+        self._has_failed = False
 
     def close(self) -> None:
         """Let go of the directory."""
-        self._db.close()
+        try:
+            self._db.close()
+        except DbClosedError:
+            pass
+        # It first flushes what its log has, too, and a full disk refuses that; then it lets go all the same.
+        except Exception as error:
+            _log.warning("%s was closed with its newest rows only in its log: %s", self._path, error)
 
     def _open(self) -> Rdict:
         access = AccessType.read_only(False) if self._read_only else AccessType.read_write()
         try:
             if not self._read_only:
                 self._path.mkdir(parents=True, exist_ok=True)
+            # Every open that a full disk refuses leaves one more; only one that succeeds clears them.
+            for log in self._path.glob("LOG.old.*") if self._has_failed else ():
+                log.unlink()
             return Rdict(str(self._path), _options(), access_type=access)
         # rocksdict raises plain Exception for everything.
         except Exception as error:
             raise StoreError(f"the replica's state in {self._path} can't be opened: {error}") from error
 
+    def _mend(self) -> None:
+        """Open again after a failed write, for RocksDB refuses all others."""
+        if self._has_failed:
+            self.reopen()
+
     def _write(self, batch: WriteBatch) -> None:
+        self._mend()
         try:
             self._db.write(batch)
         except Exception as error:
+            self._has_failed = True
             raise StoreError(f"the replica's state in {self._path} can't be written: {error}") from error
 
     def _under(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

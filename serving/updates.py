@@ -56,6 +56,7 @@ class UpdatesConsumer(threading.Thread):
         self.backlog_messages = 0
         """Messages that the broker has and that are not applied."""
         self._apply_lag_s = 0.0
+        self._in_hand_ms: int | None = None
 
     def stop(self) -> None:
         """End the thread and close the consumer."""
@@ -64,8 +65,16 @@ class UpdatesConsumer(threading.Thread):
 
     def run(self) -> None:
         """Connect, then apply whatever comes."""
-        if not self._connect():
-            return
+        if self._connect():
+            try:
+                self._follow()
+            finally:
+                self._consumer.close()
+
+    def _follow(self) -> None:
+        # Only now: what an older log wanted is forgotten by who connects to another.
+        for shard, reference in self._parameters.wanted_dense.items():
+            self._dense.want(shard, reference)
         from_the_past = not self._parameters.offsets
         while not self._stopping.is_set():
             self._apply(self._poll())
@@ -74,14 +83,18 @@ class UpdatesConsumer(threading.Thread):
                 if from_the_past:
                     self._freshness.skip()
                 self.caught_up, self.waiting_for = True, ""
-        self._consumer.close()
 
     def lag_s(self) -> float:
-        """How far the rows are behind the shards: with a backlog, the age of the newest applied update."""
+        """How far the rows are behind the shards.
+
+        The age of the oldest update that is being written; else, with a backlog, of the newest applied.
+        """
+        if (in_hand_ms := self._in_hand_ms) is not None:
+            return _age_s(in_hand_ms)
         published_ms = max((p.published_ms for p in self._parameters.progress.values()), default=0)
         if not published_ms or not self.backlog_messages:
             return self._apply_lag_s
-        return max(0.0, time.time() - published_ms / 1000)
+        return _age_s(published_ms)
 
     def _connect(self) -> bool:
         """Find the topic and start reading; False when it was stopped before that."""
@@ -155,17 +168,31 @@ class UpdatesConsumer(threading.Thread):
         progress: dict[int, ShardProgress] = {}
         offsets = {m.partition(): m.offset() + 1 for m in messages if m.error() is None}
         updates = [update for m in messages if (update := self._judge(m, progress)) is not None]
-        while offsets and not self._stopping.is_set():
+        self._in_hand_ms = min((update.published_ms for update in updates), default=None)
+        if offsets and self._write(updates, progress, offsets):
+            self._next |= offsets
+            self._tell(updates)
+            self._in_hand_ms = None
+
+    def _write(
+        self, updates: list[Update], progress: Mapping[int, ShardProgress], offsets: Mapping[int, int]
+    ) -> bool:
+        """Try until it is written; False when it was stopped before that."""
+        is_held = False
+        while not self._stopping.is_set():
             try:
                 self._parameters.apply(updates, progress, offsets)
-                break
             except StoreError as error:
+                # Not with every try: the log may well be on the same disk.
+                if not is_held:
+                    _log.error("updates are held up: %s", error)
                 self._hold(error)
-        else:
-            offsets = {}
-        self._next |= offsets
-        if offsets:
-            self._tell(updates)
+                is_held = True
+            else:
+                if is_held:
+                    self._go_on()
+                return True
+        return False
 
     def _judge(self, message: Any, progress: dict[int, ShardProgress]) -> Update | None:
         """The update, if it is to be applied; `progress` has the shard's new state then."""
@@ -202,12 +229,13 @@ class UpdatesConsumer(threading.Thread):
         _log.error("%s", sentence)
 
     def _hold(self, error: StoreError) -> None:
-        self._report(str(error))
+        self.last_error = str(error)
+        self.backlog_messages = self._backlog()
         self._stopping.wait(_RETRY_S)
-        try:
-            self._parameters.reopen()
-        except StoreError as again:
-            self._report(str(again))
+
+    def _go_on(self) -> None:
+        _log.warning("updates are written again")
+        self.last_error = None
 
     def _tell(self, updates: list[Update]) -> None:
         """Tell the others what is in the rows now."""
@@ -217,7 +245,7 @@ class UpdatesConsumer(threading.Thread):
             if update.dense is not None:
                 self._dense.want(update.shard, update.dense)
         if updates:
-            self._apply_lag_s = max(0.0, time.time() - updates[-1].published_ms / 1000)
+            self._apply_lag_s = _age_s(updates[-1].published_ms)
 
     def _backlog(self) -> int:
         """As the broker told last. Other threads must not ask: the client lets one in at a time."""
@@ -232,6 +260,10 @@ class UpdatesConsumer(threading.Thread):
         behind = sum(max(0, end - self._next[partition]) for partition, end in self._ends.items())
         self.waiting_for = f"{behind} older messages of `{self._topic}` to be applied"
         return not behind
+
+
+def _age_s(at_ms: int) -> float:
+    return max(0.0, time.time() - at_ms / 1000)
 
 
 def _sentence(error: KafkaException | StoreError) -> str:

@@ -64,6 +64,8 @@ class PretendedJob:
         self.join: list[dict[str, float]] = []
         """More metrics of the operator `join`, by subtask."""
         self.trainer_lag_s = 0.9
+        self.updates: dict[str, Any] = {"lag_s": 0.2, "caught_up": True, "last_error": None}
+        """Of the replica's status."""
         self.silent: set[str] = set()
         """Paths that are not answered."""
         self.broken: set[str] = set()
@@ -168,7 +170,7 @@ class PretendedJob:
             ),
             "/replica-0/metrics": f"freshet_replica_items_total {counts['served']}\n",
             "/replica-0/v1/status": json.dumps(
-                {"freshness": {"last_minute": self.last_minute}, "updates": {"lag_s": 0.2}, "waiting_for": []}
+                {"freshness": {"last_minute": self.last_minute}, "updates": self.updates, "waiting_for": []}
             ),
             "/flink/jobs/overview": json.dumps(
                 {"jobs": [{"jid": "ab", "name": "demo", "start-time": 5, "state": self.flink_state}]}

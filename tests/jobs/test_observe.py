@@ -202,6 +202,19 @@ def test_freshness_of_a_stall_that_is_over_is_no_alarm(pretended: Any, observer:
     assert observer.observe().alarms == []
 
 
+def test_a_replica_that_applies_nothing_is_an_alarm_with_its_reason_though_nothing_fresh_is_measured(
+    pretended: Any, observer: Observer
+) -> None:
+    pretended.last_minute = {"count": 0, "p50_ms": None, "p99_ms": None}
+    pretended.updates |= {"lag_s": 31.5, "last_error": "No space left on device"}
+    (alarm,) = observer.observe().alarms
+    assert (
+        alarm == "replica-0 serves rows that are 32 s behind the shards'. It says: No space left on device."
+    )
+    pretended.updates["caught_up"] = False
+    assert observer.observe().alarms == []
+
+
 def test_checkpoints_that_fail_are_told_until_one_succeeds(pretended: Any, observer: Observer) -> None:
     failed = {"failure_timestamp": (time.time() - 12) * 1000, "failure_message": "No space left on device"}
     pretended.checkpoints = {"latest": {"failed": failed, "completed": None}}

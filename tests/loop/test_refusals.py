@@ -1,10 +1,7 @@
 """What can't work is refused in one sentence, and nothing is left running."""
 
-import os
-import shutil
 import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,17 +41,6 @@ def test_a_data_directory_that_is_not_there(start: Callable[..., Started]) -> No
 
 def test_waiting_for_the_end_of_traffic_that_has_none(start: Callable[..., Started]) -> None:
     assert_refused(start(JOBS / "demo.yaml", "--until-drained"), "--until-drained", "traffic.kind", "--for")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs root to mount a small disk")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)])
-    if mounted.returncode:
-        pytest.skip("this machine mounts nothing")
-    yield tmp_path
-    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 def test_a_full_disk(start: Callable[..., Started], small_disk: Path) -> None:

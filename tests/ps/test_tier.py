@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ps.cold_rows import DiskError
+from ps.cold_rows import ColdRows, DiskError
 from ps.moving_rows import MovingRows
 from ps.settings import LEAST_MEMORY_BYTES, InitializerSettings, OptimizerSettings, TableSettings
 from ps.table import SEGMENTS, EmbeddingTable
@@ -295,3 +295,15 @@ def test_find_is_lookup_and_contains():
     rows, found = table.find(some)
     assert found.tolist() == [True, False, True, False, True]
     np.testing.assert_array_equal(rows, table.lookup(some))
+
+
+def test_a_full_disk_is_let_go_of(small_disk, fill):
+    cold = ColdRows(small_disk / "rows", DIM, 1 << 20)
+    columns = np.zeros((1000, DIM), np.float32), np.zeros(1000, np.int64), np.zeros(1000, np.uint32)
+    filler = fill()
+    writes = (cold.write((np.arange(first, first + 1000), *columns)) for first in range(0, 10**6, 1000))
+    with pytest.raises(DiskError, match="No space left"):
+        list(writes)
+    cold.close()
+    filler.unlink()
+    ColdRows(small_disk / "rows", DIM, 1 << 20).close()

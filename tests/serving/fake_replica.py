@@ -32,7 +32,7 @@ MAX_BODY_BYTES = 4096
 
 
 class FakeScorer:
-    """The interface of `model.score.Scorer`."""
+    """A `serving.scoring.RequestScorer`."""
 
     def ids(self, requests):
         users = [r["user"]["user_id"] for r in requests]

@@ -110,6 +110,57 @@ def test_a_checkpoint_does_not_follow(tmp_path):
     store.close()
 
 
+ROWS = 2000
+"""So many that they don't fit into what is left of a file's last block."""
+
+
+def step(number: int) -> Update:
+    return update({"a": dict.fromkeys(range(ROWS), number)})
+
+
+def test_a_full_disk_refuses_each_write_and_the_first_for_which_there_is_room_finds_all_before_it(
+    small_disk, fill
+):
+    store = Store(small_disk / "rows")
+    store.write([step(1)], {}, {0: 1})
+    filler = fill()
+    dense = DenseFile(DenseReference("file:///a", 1, "aa"), {"kernel": np.zeros(4000, np.float32)})
+    for _ in range(3):
+        with pytest.raises(StoreError, match=r"can't be (written|opened): .*No space left"):
+            store.write([step(2)], {}, {0: 2})
+        with pytest.raises(StoreError, match="No space left"):
+            store.write_dense(0, dense)
+        with pytest.raises(StoreError, match="No space left"):
+            store.checkpoint(small_disk / "kept")
+    assert len(list((small_disk / "rows").glob("LOG.old.*"))) == 1
+    filler.unlink()
+    store.write_dense(0, dense)
+    assert store.contents().offsets == {0: 1}
+    assert contents(store) == {("a", i): [1, -1] for i in range(ROWS)}
+    store.write([step(2)], {}, {0: 2})
+    store.reopen()
+    assert store.contents().offsets == {0: 2}
+    assert store.contents().dense[0].reference == dense.reference
+    assert contents(store) == {("a", i): [2, -2] for i in range(ROWS)}
+    store.checkpoint(small_disk / "kept")
+    store.close()
+
+
+def test_a_store_on_a_full_disk_can_be_closed_and_is_whole(small_disk, fill):
+    store = Store(small_disk / "rows")
+    store.write([step(1)], {}, {0: 1})
+    filler = fill()
+    with pytest.raises(StoreError):
+        store.write([step(2)], {}, {0: 2})
+    store.close()
+    store.close()
+    filler.unlink()
+    store = Store(small_disk / "rows")
+    assert store.contents().offsets == {0: 1}
+    assert contents(store) == {("a", i): [1, -1] for i in range(ROWS)}
+    store.close()
+
+
 def test_a_second_process_is_told_that_the_directory_is_taken(tmp_path):
     store = Store(tmp_path)
     with pytest.raises(StoreError, match=r"can't be opened: .*[Ll]ock"):

@@ -1,6 +1,7 @@
 """The consumer, in this process, against a broker over sockets."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -133,7 +134,38 @@ def test_state_of_another_topic_is_dropped(start, shards, item_row, broker, unti
     assert consumer.parameters.progress == {}
 
 
-def test_a_full_disk_holds_updates_up_and_loses_none(start, shards, item_row, monkeypatch, until):
+def test_a_full_disk_holds_updates_up_shows_as_lag_and_loses_none(
+    small_disk, fill, start, shards, item_row, until
+):
+    consumer = start()
+    until(lambda: consumer.caught_up, "caught up")
+    shards[0].publish({"item_id": {1: 1}})
+    item_row(consumer, 1, 1)
+    filler = fill()
+    held = shards[0].publish({"item_id": dict.fromkeys(range(2000), 2)})
+    until(lambda: "No space left" in (consumer.last_error or ""), "the full disk is told")
+    until(lambda: "can't be opened" in consumer.last_error, "it is tried again")
+    with pytest.raises(StoreError):
+        consumer.parameters.freeze()
+    item_row(consumer, 1, 1)
+    until(lambda: consumer.lag_s() > 2, "lag grows though nothing more comes")
+    assert consumer.lag_s() <= time.time() - held.published_ms / 1000
+    shards[0].publish({"item_id": {2: 3}})
+    until(lambda: consumer.backlog_messages == 2, "both are told to wait")
+    filler.unlink()
+    item_row(consumer, 2, 3)
+    item_row(consumer, 1, 2)
+    shards[0].publish()
+    until(lambda: consumer.lag_s() < 1, "no more lag")
+    assert consumer.last_error is None
+    assert consumer.counts[Verdict.NEXT] == 4
+    consumer = start()
+    item_row(consumer, 1, 2)
+    until(lambda: consumer.caught_up, "caught up")
+    assert not any(consumer.counts.values())
+
+
+def test_a_refused_write_is_tried_again(start, shards, item_row, monkeypatch, until):
     consumer = start()
     until(lambda: consumer.caught_up, "caught up")
     write, tries = consumer.parameters.store.write, itertools.count(1)
