@@ -59,7 +59,7 @@ class Contents:
 
 
 class Store:
-    """One RocksDB directory, for one thread at a time. The use after a failed write (a full disk) mends it."""
+    """One RocksDB directory, for one thread at a time. A failed write (a full disk) is mended by the next."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open, or make, the store at `path`; raises StoreError, for one when another process has it."""

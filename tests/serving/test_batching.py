@@ -13,10 +13,16 @@ class Model:
 
     def __init__(self) -> None:
         self.batches = []
+        self.has_begun = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
 
+    async def begun(self) -> None:
+        """Return when it has a batch in hand."""
+        assert await asyncio.to_thread(self.has_begun.wait, 10)
+
     def answer(self, requests):
+        self.has_begun.set()
         assert self.may_answer.wait(10)
         self.batches.append([r["name"] for r in requests])
         if any(r["name"] == "bad" for r in requests):
@@ -26,6 +32,20 @@ class Model:
 
 def request(name: object, items: int = 1) -> dict[str, object]:
     return {"name": name, "items": [{}] * items}
+
+
+async def asked(batcher: Batcher, *names: object) -> list[asyncio.Task[bytes]]:
+    """What asks with these names, and has: `ask` runs to where it waits for its answer."""
+
+    async def ask(name: object, has_asked: asyncio.Event) -> bytes:
+        has_asked.set()
+        return await batcher.ask(request(name), 0)
+
+    events = [asyncio.Event() for _ in names]
+    tasks = [asyncio.create_task(ask(*each)) for each in zip(names, events, strict=True)]
+    for event in events:
+        await event.wait()
+    return tasks
 
 
 def run(scenario: Callable[[Batcher, Model], Awaitable[None]], max_items: int = 100) -> Model:
@@ -51,13 +71,11 @@ def test_requests_that_come_together_are_scored_together_and_get_their_own_answe
 def test_what_comes_while_a_batch_is_scored_is_the_next_batch():
     async def scenario(batcher, model):
         model.may_answer.clear()
-        first = asyncio.create_task(batcher.ask(request(0), 0))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        rest = [asyncio.create_task(batcher.ask(request(i), 0)) for i in (1, 2)]
-        await asyncio.sleep(0)
+        first = await asked(batcher, 0)
+        await model.begun()
+        rest = await asked(batcher, 1, 2)
         model.may_answer.set()
-        assert await asyncio.gather(first, *rest) == [b"0", b"1", b"2"]
+        assert await asyncio.gather(*first, *rest) == [b"0", b"1", b"2"]
 
     assert run(scenario).batches == [[0], [1, 2]]
 
@@ -92,11 +110,10 @@ def test_one_bad_request_does_not_spoil_the_others():
 def test_a_client_that_has_gone_is_no_harm():
     async def scenario(batcher, model):
         model.may_answer.clear()
-        gone = asyncio.create_task(batcher.ask(request(0), 0))
-        await asyncio.sleep(0)
+        (gone,) = await asked(batcher, 0)
+        await model.begun()
         gone.cancel()
-        stays = asyncio.create_task(batcher.ask(request(1), 0))
-        await asyncio.sleep(0)
+        (stays,) = await asked(batcher, 1)
         model.may_answer.set()
         assert await stays == b"1"
 
@@ -106,11 +123,12 @@ def test_a_client_that_has_gone_is_no_harm():
 def test_too_many_that_wait_are_refused():
     async def scenario(batcher, model):
         model.may_answer.clear()
-        tasks = [asyncio.create_task(batcher.ask(request(i), 0)) for i in range(MAX_WAITING_REQUESTS)]
-        await asyncio.sleep(0)
+        first = await asked(batcher, 0)
+        await model.begun()
+        rest = await asked(batcher, *range(MAX_WAITING_REQUESTS))
         with pytest.raises(RefusedError, match="wait already"):
             await batcher.ask(request(-1), 0)
         model.may_answer.set()
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*first, *rest)
 
     run(scenario)

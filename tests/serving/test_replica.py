@@ -1,12 +1,15 @@
 """A replica as its users meet it: a process, HTTP, a broker, and a kill -9."""
 
 import math
+import sys
 import time
 
 import numpy as np
 import pytest
 
+from ps.dense_files import DenseFiles
 from ps.updates import Sample
+from tests.serving.conftest import Replica
 
 pytestmark = pytest.mark.stack
 
@@ -77,6 +80,47 @@ def test_a_killed_replica_goes_on_from_where_it_was(start_replica, shards):
     assert replica.predict(1, 11)["parameters"]["dense_version"] == version
     assert status["updates"] | {"applied": 1, "repeated": 0, "gaps": 0} == status["updates"]
     assert replica.stop() == 0
+
+
+def test_dense_tensors_that_are_missing_at_a_stop_are_wanted_again_but_not_when_the_log_is_another(
+    start_replica, launch, broker, shards, tmp_path, until
+):
+    reference = DenseFiles((tmp_path / "ps").as_uri(), 0).write({"bias": np.zeros(1, np.float32)})
+    (tmp_path / "ps").rename(tmp_path / "away")
+    replica = start_replica()
+    shards[0].publish(dense=reference)
+    until(lambda: replica.get("/v1/status")["dense"]["failures"], "the file is missed")
+    replica.kill()
+    replica = start_replica()
+    until(lambda: replica.get("/v1/status")["dense"]["failures"], "it is missed again")
+    replica.kill()
+    replica = launch(broker.make_topic("updates-of-another-log"), tmp_path)
+    until(lambda: replica.get("/v1/status")["updates"]["caught_up"], "caught up")
+    assert not replica.get("/v1/status")["dense"]["failures"]
+
+
+FAILING = """
+import sys
+from tests.serving import fake_replica
+from serving.parameters import Parameters
+
+def fail(*_):
+    raise ValueError("no such error was foreseen")
+
+Parameters.apply = fail
+fake_replica.main(*sys.argv[1:])
+"""
+
+
+def test_an_error_that_nobody_foresaw_ends_the_replica_with_its_traceback(broker, topic, shards, tmp_path):
+    log = tmp_path / "replica.log"
+    arguments = [str(tmp_path / "state"), broker.address, topic, "127.0.0.1:0"]
+    replica = Replica([sys.executable, "-c", FAILING, *arguments], log)
+    shards[0].publish()
+    assert replica.process.wait(20) == 1
+    replica.process.stdout.close()
+    assert "ValueError: no such error was foreseen" in log.read_text()
+    assert "thread updates of this replica has died" in log.read_text().splitlines()[-1]
 
 
 def test_freshness_runs_from_the_action_to_the_answer_that_used_it(start_replica, shards, until):
