@@ -51,7 +51,7 @@ class Slot(NamedTuple):
 
 def slots(schema: ExampleSchema) -> tuple[Slot, ...]:
     """The categorical features in the order of the schema, then the crosses."""
-    features = [Slot(n, f.table or n) for n, f in schema.features.items() if _is_categorical(f)]
+    features = [Slot(n, f.table or n) for n, f in schema.features.items() if f.is_categorical]
     crosses = [Slot(name, cross.table or name) for name, cross in schema.crosses.items()]
     return (*features, *crosses)
 
@@ -96,8 +96,8 @@ class Encoder:
 
     def __init__(self, schema: ExampleSchema) -> None:
         """Raises ValueError when a cross is made of something that is not a categorical feature."""
-        self._categorical = {n: f for n, f in schema.features.items() if _is_categorical(f)}
-        self._numeric = [n for n, f in schema.features.items() if not _is_categorical(f)]
+        self._categorical = {n: f for n, f in schema.features.items() if f.is_categorical}
+        self._numeric = [n for n, f in schema.features.items() if not f.is_categorical]
         self._crosses = {n: (fingerprint(n.encode()), c.of) for n, c in schema.crosses.items()}
         for name, (_, of) in self._crosses.items():
             for part in of:
@@ -124,10 +124,6 @@ class Encoder:
             values = _means(column) if isinstance(column, Lists) else column
             out[:, i] = np.nan_to_num(values)
         return out
-
-
-def _is_categorical(feature: FeatureSettings) -> bool:
-    return feature.type != "float" or bool(feature.boundaries)
 
 
 def _categorical_ids(feature: FeatureSettings, column: Column) -> Int64 | Lists:

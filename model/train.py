@@ -6,7 +6,6 @@ example once.
 """
 
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from model.settings import ModelSettings, TrainerSettings
 from pipelines.schema import ExampleSchema
 from ps.client import Push, PushRefused, ShardError, Shards, Tolerance
 from ps.settings import TableSettings
+from ps.signals import stop_on_signals
 
 _RECONNECT_S: Final = 5.0
 _RETRY_S: Final = 0.5
@@ -59,7 +59,7 @@ def run_trainer(
     `metrics` (URL or null). Raises SystemExit with a sentence when it can't go on.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     # Workers are the way to more cores: a second thread for steps this small gets in the way of other roles.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -188,10 +188,3 @@ def freshness_samples(
     times_ms = np.where(np.abs(logged_ms - acted_ms) > _REPLAYED_MS, logged_ms, acted_ms)
     places = [(m.partition, m.offset) for m in batch.messages for _ in m.examples]
     return [(*places[i], time_ms) for i, time_ms in zip(chosen.tolist(), times_ms.tolist(), strict=True)]
-
-
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

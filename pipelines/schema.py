@@ -56,6 +56,11 @@ class FeatureSettings(Block):
     table: str | None = None
     """The table that holds its rows; None: a table of its own, named as the feature."""
 
+    @property
+    def is_categorical(self) -> bool:
+        """Whether its values are rows of a table."""
+        return self.type != "float" or bool(self.boundaries)
+
 
 class CrossSettings(Block):
     """A categorical feature made of every combination of the values of other categorical features."""

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -23,6 +22,7 @@ from ps.metrics import ShardMetrics
 from ps.service import ShardService
 from ps.settings import OptimizerSettings, SyncSettings, TableSettings
 from ps.shard import Shard, ShardBrokenError
+from ps.signals import stop_on_signals
 from ps.snapshot import Manifest, SnapshotError, SnapshotStore
 from ps.sync import KafkaProducer, UpdatePublisher
 
@@ -68,7 +68,7 @@ def run_shard(options: ShardOptions) -> None:
     with a sentence when it can't start; ends the process when it is done.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     try:
         _check_free(options.address)
         process = _start(options, stop)
@@ -296,13 +296,6 @@ def _check_free(address: str) -> None:
             probe.bind((host, int(port)))
         except OSError as error:
             raise OSError(f"can't listen on {address}: {error.strerror}") from None
-
-
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def _exit(status: int) -> NoReturn:

@@ -85,7 +85,7 @@ def _features(job: Job) -> Iterator[Finding]:
     for name, feature in job.schema_.features.items():
         path = (*_FEATURES, name)
         yield from _boundaries(path, feature)
-        if not _is_categorical(feature) and feature.table is not None:
+        if not feature.is_categorical and feature.table is not None:
             uses = ((*path, "type"), (*path, "boundaries"))
             message = "is not used: a float without `boundaries` is a number and has no rows"
             yield Finding((*path, "table"), message, uses=uses)
@@ -110,13 +110,9 @@ def _boundaries(path: KeyPath, feature: FeatureSettings) -> Iterator[Finding]:
             )
 
 
-def _is_categorical(feature: FeatureSettings) -> bool:
-    return feature.type != "float" or bool(feature.boundaries)
-
-
 def _crosses(job: Job) -> Iterator[Finding]:
     features = job.schema_.features
-    categorical = [name for name, feature in features.items() if _is_categorical(feature)]
+    categorical = [name for name, feature in features.items() if feature.is_categorical]
     for cross, settings in job.schema_.crosses.items():
         where = ("schema", "crosses", cross, "of")
         for i, part in enumerate(settings.of):
@@ -186,7 +182,7 @@ def _expression(path: KeyPath, text: str | None, kind: Literal["boolean", "numbe
 
 def _tables(job: Job) -> Iterator[Finding]:
     schema = job.schema_
-    used = {feature.table or name for name, feature in schema.features.items() if _is_categorical(feature)}
+    used = {feature.table or name for name, feature in schema.features.items() if feature.is_categorical}
     used |= {cross.table or name for name, cross in schema.crosses.items()}
     for name in schema.tables:
         if name not in used:
