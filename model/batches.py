@@ -36,6 +36,21 @@ class Batch:
         """All serialized examples, in order."""
         return [example for message in self.messages for example in message.examples]
 
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """The first half of the messages, at least two, and the rest, whose spans go on where it ends."""
+        middle = len(self.messages) // 2
+        first, rest = self.messages[:middle], self.messages[middle:]
+        ends = {message.partition: message.offset + 1 for message in first}
+        cuts = {message.partition: ends.get(message.partition, 0) for message in rest}
+        halfway = [max(span.first, cuts.get(span.partition, span.next)) for span in self.spans]
+        before = (span._replace(next=cut) for span, cut in zip(self.spans, halfway, strict=True))
+        after = (span._replace(first=cut) for span, cut in zip(self.spans, halfway, strict=True))
+        return Batch(_not_empty(before), first), Batch(_not_empty(after), rest)
+
+
+def _not_empty(spans: Iterable[Span]) -> tuple[Span, ...]:
+    return tuple(span for span in spans if span.first < span.next)
+
 
 @dataclass(slots=True)
 class _Partition:

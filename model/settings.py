@@ -8,7 +8,7 @@ from pipelines.schema import Block
 from ps.settings import OptimizerSettings
 
 MAX_LABEL: Final = 1e9
-"""A label beyond this teaches nothing: shards refuse gradients beyond 1e12, and would at every attempt."""
+"""A label beyond this teaches nothing: shards refuse gradients beyond 1e12, and a message may hold many."""
 
 
 class ModelSettings(Block):

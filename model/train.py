@@ -26,7 +26,7 @@ from model.parse import ExampleParser, Examples
 from model.report import TrainerMetrics
 from model.settings import ModelSettings, TrainerSettings
 from pipelines.schema import ExampleSchema
-from ps.client import Push, PushRefused, ShardError, Shards, Tolerance
+from ps.client import Push, PushRefused, ShardError, Shards, Tolerance, TooLargeError
 from ps.settings import TableSettings
 from ps.signals import stop_on_signals
 
@@ -135,6 +135,7 @@ class Trainer:
         self._dense_names = network.initial_dense().keys()
         self._shards = shards
         self._progress = progress
+        self._stepped_over = 0
         self.metrics = metrics
 
     def marks(self) -> list[dict[int, int]]:
@@ -143,19 +144,46 @@ class Trainer:
         return self._shards.marks()
 
     def learn(self, batch: Batch) -> None:
-        """One step. Raises PushRefused when a shard is elsewhere, ShardError; then nothing is lost."""
+        """One step; what is too large for the shards is learnt in halves, or, a single message, passed over.
+
+        Raises PushRefused when a shard is elsewhere, ShardError; then nothing is lost.
+        """
         with self.metrics.step.time():
-            examples = self._parser.parse(batch.examples)
-            # Draws from the pool, and what makes no sense: not even a row's last touch may come of them.
-            teaching = examples.masks.any(axis=1)
-            samples = freshness_samples(batch, examples, self._leaves_at_once)
-            taught = examples if teaching.all() else examples.only(teaching)
-            if len(taught):
+            self._learn(batch, self._parser.parse(batch.examples))
+
+    def _learn(self, batch: Batch, examples: Examples) -> None:
+        """`examples`: those of `batch`."""
+        complaint = self._try(batch, examples)
+        if complaint and len(batch.messages) > 1:
+            first, rest = batch.halves()
+            is_first = np.arange(len(examples)) < len(first.examples)
+            self._learn(first, examples.only(is_first))
+            self._learn(rest, examples.only(~is_first))
+        elif complaint:
+            (message,) = batch.messages
+            self._shards.push(Push(batch.spans))
+            self._stepped_over += 1
+            _log.error(
+                "partition %d, offset %d can't be learnt: %s", message.partition, message.offset, complaint
+            )
+
+    def _try(self, batch: Batch, examples: Examples) -> str | None:
+        """One step. What was too large, if it was: then no shard has been asked to learn anything."""
+        # Draws from the pool, and what makes no sense: not even a row's last touch may come of them.
+        teaching = examples.masks.any(axis=1)
+        samples = freshness_samples(batch, examples, self._leaves_at_once)
+        taught = examples if teaching.all() else examples.only(teaching)
+        if len(taught):
+            try:
                 self._step(batch, taught, samples)
-            else:
-                # Requests whose every item was sampled away: nothing to learn, but they count as read.
-                self._shards.push(Push(batch.spans))
+            except TooLargeError as error:
+                # Words, for the error itself would hold on to the step's arrays while the halves are learnt.
+                return str(error)
+        else:
+            # Requests whose every item was sampled away: nothing to learn, but they count as read.
+            self._shards.push(Push(batch.spans))
         self.metrics.learnt(len(taught), int(examples.joined_ts_ms.max(initial=0)))
+        return None
 
     def _step(self, batch: Batch, examples: Examples, samples: Sequence[tuple[int, int, int]]) -> None:
         """Pull, predict and learn, push."""
@@ -170,8 +198,8 @@ class Trainer:
 
     @property
     def malformed(self) -> int:
-        """Examples that made no sense."""
-        return self._parser.malformed
+        """Examples that made no sense, and messages that could not be learnt."""
+        return self._parser.malformed + self._stepped_over
 
 
 def freshness_samples(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from math import prod
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
@@ -22,7 +23,7 @@ from ps.connection import (
     Stream,
     Watchdog,
 )
-from ps.push import STRICT, Push, PushRefused, Span, Tolerance
+from ps.push import STRICT, Push, PushRefused, Span, Tolerance, TooLargeError
 from ps.router import shard_of, shard_of_name
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Shards",
     "Span",
     "Tolerance",
+    "TooLargeError",
 ]
 
 _LOOK_AT_ALL_TIMEOUT_S: Final = 600.0
@@ -69,7 +71,9 @@ class Shards:
             )
             for index, address in enumerate(addresses)
         ]
+        self._dims: dict[str, int] = {}
         self._dense_shapes: dict[str, tuple[int, ...]] = {}
+        self._dense_bytes = [0] * len(addresses)
 
     def __enter__(self) -> Self:
         return self
@@ -88,26 +92,39 @@ class Shards:
     def pull(self, ids: Mapping[str, Int64]) -> tuple[dict[str, Float32], dict[str, Float32]]:
         """The rows `float32[n, dim]` of `ids` `int64[n]` by table, and all dense tensors. Read only.
 
-        Raises ValueError for a table that the shards do not have; ShardError.
+        Raises ValueError for a table that the shards do not have, TooLargeError when the rows, or later their
+        gradients, would not go into a frame; ShardError.
         """
         for name, array in ids.items():
             check_array(array, f"ids of table {name!r}", np.int64, (None,))
+        if ids.keys() - self._dims.keys():
+            # No rows tell how long theirs are.
+            self._pull(_Route.of({name: array[:0] for name, array in ids.items()}, len(self._connections)))
         route = _Route.of(ids, len(self._connections))
+        for part, dense_bytes in zip(route.parts, self._dense_bytes, strict=True):
+            _check_room(dense_bytes + sum((8 + 4 * self._dims[n]) * len(i) for n, i in part.ids.items()))
+        return self._pull(route)
+
+    def _pull(self, route: "_Route") -> tuple[dict[str, Float32], dict[str, Float32]]:
         answers = self._ask([_pull_request(part) for part in route.parts])
         dense: dict[str, Float32] = {}
         rows: list[dict[str, Float32]] = []
+        dense_bytes: list[int] = []
         for header, body in answers:
             assert isinstance(header, wire.RowsHeader)
             rows.append({name: body.float32s((n, dim)) for name, n, dim in header.tables})
             dense |= wire.read_tensors(header.dense, body)
+            self._dims |= {name: dim for name, _, dim in header.tables}
+            dense_bytes.append(sum(4 * prod(shape) for _, shape in header.dense))
+        self._dense_bytes = dense_bytes
         self._dense_shapes = {name: tensor.shape for name, tensor in dense.items()}
         return route.gather(rows), dense
 
     def push(self, push: Push) -> None:
         """Apply `push` on every shard, also those that it has no rows for: each advances its marks.
 
-        Raises PushRefused (ShardRestarted) when a shard is not at the push's spans; ValueError when the push
-        is malformed; ShardError.
+        Raises PushRefused (ShardRestarted) when a shard is not at the push's spans; TooLargeError, with no
+        shard asked; ValueError when the push is malformed; ShardError.
         """
         for name, (ids, gradients) in push.tables.items():
             check_array(ids, f"ids of table {name!r}", np.int64, (None,))
@@ -116,7 +133,10 @@ class Shards:
         push.check(self._tolerance)
         self._check_dense(push.dense)
         route = _Route.of({name: ids for name, (ids, _) in push.tables.items()}, len(self._connections))
-        self._ask([_push_request(part) for part in _split(push, route)])
+        parts = _split(push, route)
+        for part in parts:
+            _check_room(part.array_bytes)
+        self._ask([_push_request(part) for part in parts])
 
     def initialize_dense(self, tensors: Mapping[str, Float32]) -> None:
         """Give the dense tensors their initial values; those that have one already keep it.
@@ -180,6 +200,11 @@ def _outcome(connection: Connection, stream: Stream | None, request: Request) ->
         return connection.receive(stream, request)
     except (ShardError, PushRefused, ValueError) as error:
         return error
+
+
+def _check_room(body_bytes: int) -> None:
+    if body_bytes > wire.MAX_BODY_BYTES:
+        raise TooLargeError(f"{body_bytes} bytes for one shard; {wire.MAX_BODY_BYTES} are allowed")
 
 
 class _Part(NamedTuple):

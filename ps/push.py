@@ -38,6 +38,13 @@ class PushRefused(Exception):  # noqa: N818 (an answer, not a fault)
     """
 
 
+class TooLargeError(ValueError):
+    """A gradient that is NaN, infinite or too large, or more than a frame holds: fewer examples may do.
+
+    `ps.client.Shards` raises it before any shard is asked.
+    """
+
+
 class Span(NamedTuple):
     """A half open range of positions in a partition of `examples`; `first` is the `next` of the last one."""
 
@@ -60,8 +67,14 @@ class Push:
     samples: Sequence[tuple[int, int, int]] = ()
     """(partition, offset, action_ts_ms) of some of the examples: freshness is measured on them."""
 
+    @property
+    def array_bytes(self) -> int:
+        """Of all ids and gradients."""
+        tables = sum(ids.nbytes + gradients.nbytes for ids, gradients in self.tables.values())
+        return tables + sum(gradient.nbytes for gradient in self.dense.values())
+
     def check(self, tolerance: Tolerance = STRICT) -> None:
-        """Raise ValueError when the spans make no sense or a gradient, unless tolerated, is bad."""
+        """Raise ValueError when the spans make no sense; TooLargeError for a bad gradient not tolerated."""
         _check_spans(self.spans)
         for name, (_, gradients) in self.tables.items():
             if name not in tolerance.tables:
@@ -96,7 +109,7 @@ def sane_rows(gradients: Float32) -> Bools:
 
 def _check_gradients(what: str, gradients: Float32) -> None:
     if not is_sane(gradients):
-        raise ValueError(f"{what}: a gradient is NaN, infinite or beyond {MAX_GRADIENT:g}")
+        raise TooLargeError(f"{what}: a gradient is NaN, infinite or beyond {MAX_GRADIENT:g}")
 
 
 def show_spans(spans: Sequence[Span]) -> str:

@@ -19,6 +19,8 @@ from ps.push import Push, Span
 PROTOCOL_VERSION: Final = 1
 MAX_FRAME_BYTES: Final = 256 << 20
 MAX_HEADER_BYTES: Final = 4 << 20
+MAX_BODY_BYTES: Final = MAX_FRAME_BYTES - MAX_HEADER_BYTES
+"""Of what is sent: then a frame fits whatever its header takes."""
 MAX_TABLES: Final = 4096
 
 Bytes = npt.NDArray[np.uint8]
@@ -102,8 +104,11 @@ def reserve(header: Header, body_bytes: int) -> tuple[Bytes, Bytes]:
     """A new frame with `header`, and its body to be filled in; raises WireError when it would be too long."""
     text = header.model_dump_json().encode()
     start = _body_start(len(text))
-    if start + body_bytes > MAX_FRAME_BYTES:
-        raise WireError(f"an answer or request of {body_bytes} bytes; {MAX_FRAME_BYTES} are allowed")
+    if start > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
+        raise WireError(
+            f"an answer or request of {body_bytes} bytes and {start} before them; {MAX_BODY_BYTES} and "
+            f"{MAX_HEADER_BYTES} are allowed"
+        )
     frame = np.empty(start + body_bytes, np.uint8)
     frame[:4] = np.frombuffer(len(text).to_bytes(4, "little"), np.uint8)
     frame[4 : 4 + len(text)] = np.frombuffer(text, np.uint8)

@@ -106,6 +106,7 @@ class LocalShards:
         return rows, dense
 
     def push(self, push: Push) -> None:
+        push.check()
         for index, shard in enumerate(self.shards):
             tables = {name: self._part(index, *pair) for name, pair in push.tables.items()}
             dense = {n: g for n, g in push.dense.items() if shard_of_name(n, len(self.shards)) == index}

@@ -105,13 +105,40 @@ def _live(data, shards, learnt, offsets, steps):
         batch = batcher.take(data.draw(st.integers(1, 6), label="limit"))
         if batch is None:
             break
-        # A worker, or a shard, may die before a push has reached every shard: then this life is over.
-        reached = data.draw(st.sampled_from([[0, 1], [1, 0], [0], [1], []])) if steps < 1000 else [0, 1]
-        for index in reached:
-            if shards[index].push(Push(batch.spans)):
-                learnt[index] += [(m.partition, m.offset) for m in batch.messages]
-        if len(reached) < 2:
-            return
+        for piece in _pieces(data, batch):
+            # A worker, or a shard, may die before a push has reached every shard: then this life is over.
+            reached = data.draw(st.sampled_from([[0, 1], [1, 0], [0], [1], []])) if steps < 1000 else [0, 1]
+            for index in reached:
+                if shards[index].push(Push(piece.spans)):
+                    learnt[index] += [(m.partition, m.offset) for m in piece.messages]
+            if len(reached) < 2:
+                return
+
+
+def _pieces(data, batch):
+    """The batch, or, as if it were too large, its halves, or theirs, …"""
+    if len(batch.messages) < 2 or data.draw(st.booleans(), label="is whole"):
+        return [batch]
+    return [piece for half in batch.halves() for piece in _pieces(data, half)]
+
+
+def test_halves_cover_what_the_batch_did_and_each_message_lies_within_its_half(batcher):
+    batcher.place(1, 0, [])
+    for offset in (2, 3, 7):
+        batcher.add(message(offset))
+    for offset in (4, 9):
+        batcher.add(message(offset, partition=1))
+    first, rest = batcher.take(10).halves()
+    assert (first.spans, rest.spans) == (((0, 0, 4),), ((0, 4, 8), (1, 0, 10)))
+    assert [m.offset for m in first.messages] == [2, 3]
+    assert [m.offset for m in rest.messages] == [7, 4, 9]
+    # The first half of `rest` ends where partition 0 does.
+    assert [half.spans for half in rest.halves()] == [((0, 4, 8),), ((1, 0, 10),)]
+    batcher.place(0, 0, [9])
+    batcher.add(message(2))
+    batcher.add(message(5))
+    batcher.add(message(9))
+    assert [half.spans for half in batcher.take(10).halves()] == [((0, 0, 3),), ((0, 3, 9),)]
 
 
 def test_without_cuts_a_shard_would_refuse():

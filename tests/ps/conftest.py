@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,10 @@ import pytest
 from hypothesis import settings
 
 from ps.client import Push, Shards, Span
-from ps.metrics import ShardMetrics
-from ps.service import ShardService
 from ps.settings import OptimizerSettings, TableSettings
 from ps.shard import Shard
 from ps.updates import Update, decode
+from tests.ps.served import Served, serve_shards
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("untimed", deadline=None)
@@ -76,44 +75,12 @@ def contents() -> Callable[[Shard], Any]:
     return read
 
 
-@dataclass
-class Served:
-    """Shards in this process, behind real sockets."""
-
-    shards: list[Shard]
-    services: list[ShardService]
-    addresses: list[str]
-    broken: list[int] = field(default_factory=list)
-
-    def stop(self) -> None:
-        for service in self.services:
-            service.shutdown()
-            # Arrow never lets go of a service; the shard and its native tables must not hang on it.
-            vars(service).clear()
-
-    def start(self, index: int) -> ShardService:
-        shard = self.shards[index]
-        actions = {
-            "marks": lambda: {"epoch": self.services[index]._epoch, "marks": shard.marks()},
-            "status": lambda: {"index": shard.index},
-        }
-        return ShardService(
-            "grpc://127.0.0.1:0", shard, 100, ShardMetrics(shard), actions, lambda: self.broken.append(index)
-        )
-
-    def live_anew(self, index: int) -> None:
-        """As if the shard had restarted with all it knew."""
-        self.services[index]._epoch += 1
-
-
 @pytest.fixture
 def serve(make_shard) -> Iterator[Callable[..., Served]]:
     with ExitStack() as stack:
 
         def start(shards: int = 1, **options: Any) -> Served:
-            served = Served([make_shard(i, shards, **options) for i in range(shards)], [], [])
-            served.services = [served.start(i) for i in range(shards)]
-            served.addresses = [f"127.0.0.1:{s.port}" for s in served.services]
+            served = serve_shards([make_shard(i, shards, **options) for i in range(shards)])
             stack.callback(served.stop)
             return served
 

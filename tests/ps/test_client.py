@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from ps import wire
 from ps.client import (
     Push,
     PushRefused,
@@ -14,6 +15,7 @@ from ps.client import (
     ShardTimeoutError,
     ShardUnavailableError,
     Span,
+    TooLargeError,
 )
 from ps.router import shard_of, shard_of_name
 
@@ -204,3 +206,34 @@ def test_a_new_life_is_noticed_by_a_push_and_accepted_by_reading_the_marks(serve
     assert shards.marks() == [{0: 5}]
     shards.push(make_push(5, 6))
     assert shards.marks() == [{0: 6}]
+
+
+def test_what_is_too_long_for_one_shard_is_seen_by_none(serve, connect, make_push, monkeypatch):
+    served = serve(2)
+    shards = connect(served.addresses)
+    ids = np.arange(200)
+    mine = ids[shard_of(ids, 2) == 1]
+    # 8 bytes of an id, 12 of its row.
+    monkeypatch.setattr(wire, "MAX_BODY_BYTES", 20 * len(mine) - 1)
+    with pytest.raises(TooLargeError, match=f"{20 * len(mine)} bytes for one shard"):
+        shards.push(make_push(0, 1, mine))
+    with pytest.raises(TooLargeError, match=f"{20 * len(mine)} bytes for one shard"):
+        shards.pull({"user": mine})
+    assert shards.marks() == [{}, {}]
+    assert [service._metrics.malformed._value.get() for service in served.services] == [0, 0]
+    shards.push(make_push(0, 1, mine[1:]))
+    shards.pull({"user": mine[1:]})
+    assert shards.marks() == [{0: 1}, {0: 1}]
+
+
+def test_dense_tensors_leave_less_room_for_rows(serve, connect, monkeypatch):
+    served = serve(2)
+    shards = connect(served.addresses)
+    initialize(shards)
+    (owner,) = {shard_of_name("w", 2)}
+    ids = np.arange(200)
+    mine = ids[shard_of(ids, 2) == owner]
+    monkeypatch.setattr(wire, "MAX_BODY_BYTES", 20 * len(mine))
+    with pytest.raises(TooLargeError):
+        shards.pull({"user": mine})
+    shards.pull({"user": mine[1:]})

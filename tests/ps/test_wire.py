@@ -97,7 +97,7 @@ def test_a_body_that_does_not_fit_its_header_is_refused(frame, message):
 
 def test_an_answer_can_be_too_long_to_be_made():
     with pytest.raises(wire.WireError, match="an answer or request of"):
-        wire.reserve(wire.DoneHeader(), wire.MAX_FRAME_BYTES)
+        wire.reserve(wire.DoneHeader(), wire.MAX_BODY_BYTES + 1)
 
 
 class Target:
