@@ -24,7 +24,8 @@ class TrainerMetrics:
         self.examples = self._counter("freshet_trainer_examples_total", "Examples learnt.")
         self.batches = self._counter("freshet_trainer_batches_total", "Batches learnt.")
         self.malformed = self._counter(
-            "freshet_trainer_malformed_total", "Messages or examples that made no sense and taught nothing."
+            "freshet_trainer_malformed_total",
+            "Messages or examples that made no sense, or were too large, and taught nothing.",
         )
         self.rewinds = self._counter(
             "freshet_trainer_rewinds_total",

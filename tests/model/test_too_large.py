@@ -44,6 +44,7 @@ class Loop:
                 return
             except PushRefused:
                 self.rewinds += 1
+                assert self.rewinds < 3
                 batcher.clear()
 
     def _place(self, batcher: Batcher, messages: list[Message]) -> None:
