@@ -32,6 +32,8 @@ from ps.signals import stop_on_signals
 
 _RECONNECT_S: Final = 5.0
 _RETRY_S: Final = 0.5
+MOST_IN_A_ROW: Final = 100
+"""Messages that a trainer passes over. If there are more, the model is the reason, and all would be lost."""
 _MAX_SAMPLES: Final = 64
 _REPLAYED_MS: Final = 3_600_000
 """Further apart, event time and Kafka's time of an action mean a replay: freshness counts from the latter."""
@@ -135,7 +137,7 @@ class Trainer:
         self._dense_names = network.initial_dense().keys()
         self._shards = shards
         self._progress = progress
-        self._stepped_over = 0
+        self._stepped_over = self._in_a_row = 0
         self.metrics = metrics
 
     def marks(self) -> list[dict[int, int]]:
@@ -146,7 +148,8 @@ class Trainer:
     def learn(self, batch: Batch) -> None:
         """One step; what is too large for the shards is learnt in halves, or, a single message, passed over.
 
-        Raises PushRefused when a shard is elsewhere, ShardError; then nothing is lost.
+        Raises PushRefused when a shard is elsewhere, ShardError; then nothing is lost. ValueError when
+        nothing can be learnt any more.
         """
         with self.metrics.step.time():
             self._learn(batch, self._parser.parse(batch.examples))
@@ -161,6 +164,13 @@ class Trainer:
             self._learn(rest, examples.only(~is_first))
         elif complaint:
             (message,) = batch.messages
+            self._in_a_row += 1
+            if self._in_a_row > MOST_IN_A_ROW:
+                raise ValueError(
+                    f"{MOST_IN_A_ROW} messages in a row can't be learnt, so it is the model that has gone "
+                    "wrong, not they; go on from an earlier snapshot with a lower learning rate. The last: "
+                    + complaint
+                )
             self._shards.push(Push(batch.spans))
             self._stepped_over += 1
             _log.error(
@@ -179,6 +189,7 @@ class Trainer:
             except TooLargeError as error:
                 # Words, for the error itself would hold on to the step's arrays while the halves are learnt.
                 return str(error)
+            self._in_a_row = 0
         else:
             # Requests whose every item was sampled away: nothing to learn, but they count as read.
             self._shards.push(Push(batch.spans))

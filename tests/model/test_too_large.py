@@ -1,5 +1,7 @@
 """Whatever `examples` hold, the trainer goes on: what is too large for the shards is learnt in halves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from model.metrics import Judgement, Progress
 from model.network import Network
 from model.report import TrainerMetrics
 from model.settings import MAX_LABEL, ModelSettings
-from model.train import Trainer
+from model.train import MOST_IN_A_ROW, Trainer
 from ps import wire
 from ps.client import PushRefused, Shards, Tolerance
 from ps.settings import OptimizerSettings, TableSettings
@@ -278,3 +280,22 @@ def test_no_number_of_an_example_ends_the_trainer(make_loop, mixed, make_example
     loop.learn([play(0, 1.0), Message(0, 1, (example,)), play(2, 1.0)])
     assert loop.shards.marks() == [{0: 3}] * SHARDS
     assert all(is_finite(shard) for shard in loop.served.shards)
+
+
+def test_a_model_that_can_learn_nothing_any_more_ends_the_trainer(make_loop, play, monkeypatch):
+    """Its messages are none that could be passed over: they are there when it goes on from a snapshot."""
+    loop = make_loop()
+    messages = [play(offset, 1.0) for offset in range(MOST_IN_A_ROW + 20)]
+    loop.learn(messages[:10])
+    learn = loop.trainer._network.learn
+    monkeypatch.setattr(
+        loop.trainer._network,
+        "learn",
+        lambda *given: (
+            (learnt := learn(*given))
+            and replace(learnt, dense={name: each * np.nan for name, each in learnt.dense.items()})
+        ),
+    )
+    with pytest.raises(ValueError, match="it is the model that has gone wrong"):
+        loop.learn(messages)
+    assert max(mark for shard in loop.trainer.marks() for mark in shard.values()) == 10 + MOST_IN_A_ROW
