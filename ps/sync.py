@@ -158,7 +158,13 @@ class UpdatePublisher:
         for i, (rows, deleted) in enumerate(parts):
             update = self._next_update(rows, deleted)
             if i == len(parts) - 1:
-                update = replace(update, marks=changes.marks, samples=changes.samples, dense=dense)
+                update = replace(
+                    update,
+                    marks=changes.marks,
+                    samples=changes.samples,
+                    dense=dense,
+                    complete=not self._backlog,
+                )
             self._produce(update, receipt)
             if (i + 1) % _MESSAGES_IN_FLIGHT == 0 and not self._acknowledged(receipt):
                 break

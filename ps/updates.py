@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from ps.arrays import Float32, Int64
+from ps.router import MAX_SHARDS
 from ps.updates_pb2 import DenseReference as DenseReferenceMessage
 from ps.updates_pb2 import Position as PositionMessage
 from ps.updates_pb2 import TableUpdate, UpdateBatch
@@ -53,10 +54,10 @@ class DenseReference:
 class Update:
     """One message. Its rows replace the replica's, its deletions follow.
 
-    A cut of the shard is one or more messages in sequence. Its `marks` (partition to next offset) and
-    `samples` come with the last: only then has the replica all rows up to them. `epoch` grows, and
-    `sequence` starts at 1 again, when the shard restarts or the broker did not acknowledge. A shard that has
-    restarted sends all its rows again; else what follows `after` comes again, and nothing else.
+    A cut of the shard is one or more messages in sequence. Its `marks` (partition to next offset),
+    `samples` and `complete` come with the last: only then has the replica all rows up to them. `epoch` grows,
+    and `sequence` starts at 1 again, when the shard restarts or the broker did not acknowledge. A shard that
+    has restarted sends all its rows again; else what follows `after` comes again, and nothing else.
     """
 
     shard: int
@@ -75,6 +76,8 @@ class Update:
     """The first epoch since the shard's start."""
     after: Position = field(default=Position(), kw_only=True)
     """The last message that was acknowledged before this epoch began; zeros: none of this life."""
+    complete: bool = field(default=False, kw_only=True)
+    """All rows that the shard had when this life began are out: what did not come since then is gone."""
 
 
 def encode(update: Update) -> bytes:
@@ -90,6 +93,7 @@ def encode(update: Update) -> bytes:
         dense=_encode_dense(update.dense),
         life=update.life,
         after=_encode_position(update.after),
+        complete=update.complete,
     )
     for partition, offset, action_ts_ms in update.samples:
         batch.samples.add(partition=partition, offset=offset, action_ts_ms=action_ts_ms)
@@ -119,6 +123,7 @@ def decode(data: bytes) -> Update:
         published_ms=batch.published_ms,
         life=batch.life,
         after=Position(batch.after.epoch, batch.after.sequence),
+        complete=batch.complete,
     )
 
 
@@ -167,7 +172,7 @@ def _verify_checksum(data: bytes) -> None:
 
 
 def _verify_header(batch: UpdateBatch) -> None:
-    if not batch.shard < batch.shards:
+    if not batch.shard < batch.shards <= MAX_SHARDS:
         raise UpdateError(f"updates: shard {batch.shard} of {batch.shards} can't be")
     where = f"updates of shard {batch.shard}, epoch {batch.epoch}, sequence {batch.sequence}"
     if not (batch.epoch and batch.sequence):

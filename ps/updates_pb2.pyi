@@ -143,6 +143,7 @@ class UpdateBatch(google.protobuf.message.Message):
     PUBLISHED_MS_FIELD_NUMBER: builtins.int
     LIFE_FIELD_NUMBER: builtins.int
     AFTER_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
     CHECKSUM_FIELD_NUMBER: builtins.int
     shard: builtins.int
     shards: builtins.int
@@ -153,6 +154,8 @@ class UpdateBatch(google.protobuf.message.Message):
     published_ms: builtins.int
     life: builtins.int
     """the first epoch since the shard's start; a later one: all rows come anew"""
+    complete: builtins.bool
+    """all rows that the shard had when this life began are out; only on the last message of a cut"""
     checksum: builtins.int
     """always the last 5 bytes: CRC-32C of all bytes before them"""
     @property
@@ -185,10 +188,11 @@ class UpdateBatch(google.protobuf.message.Message):
         published_ms: builtins.int = ...,
         life: builtins.int = ...,
         after: global___Position | None = ...,
+        complete: builtins.bool = ...,
         checksum: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_dense", b"_dense", "after", b"after", "dense", b"dense"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_dense", b"_dense", "after", b"after", "checksum", b"checksum", "dense", b"dense", "epoch", b"epoch", "life", b"life", "marks", b"marks", "published_ms", b"published_ms", "samples", b"samples", "sequence", b"sequence", "shard", b"shard", "shards", b"shards", "tables", b"tables"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_dense", b"_dense", "after", b"after", "checksum", b"checksum", "complete", b"complete", "dense", b"dense", "epoch", b"epoch", "life", b"life", "marks", b"marks", "published_ms", b"published_ms", "samples", b"samples", "sequence", b"sequence", "shard", b"shard", "shards", b"shards", "tables", b"tables"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_dense", b"_dense"]) -> typing.Literal["dense"] | None: ...
 
 global___UpdateBatch = UpdateBatch

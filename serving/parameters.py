@@ -15,11 +15,12 @@ from ps.arrays import Float32
 from ps.settings import RowFormat, TableSettings
 from ps.updates import DenseReference, Update, UpdateError
 from serving.dense import Dense, DenseVersion
+from serving.lives import Complete, Sweep, complete_lives, lost
 from serving.progress import ShardProgress
 from serving.store import Contents, DenseFile, Store
 from serving.tables import Tables
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 _log: Final = logging.getLogger(__name__)
 
 
@@ -44,6 +45,7 @@ class Parameters:
     wanted_dense: dict[int, DenseReference]
     """References that were read before the start, and whose tensors are not here."""
     _source: str | None
+    _sweep: Sweep
 
     def __init__(
         self,
@@ -79,6 +81,11 @@ class Parameters:
                 self.tables.apply(update)
             self.progress = {**self.progress, **progress}
             self.offsets = {**self.offsets, **offsets}
+
+    def sweep(self) -> bool:
+        """Drop a few of the rows that their shards have lost; False: none is left. Raises StoreError."""
+        with self._lock:
+            return self._sweep.step(complete_lives(self.progress))
 
     def replace_dense(self, shard: int, reference: DenseReference, tensors: Mapping[str, Float32]) -> None:
         """Take a version of one shard's dense tensors; raises UpdateError for tensors that don't fit."""
@@ -129,11 +136,18 @@ class Parameters:
         contents = self.store.contents()
         known = {key: contents.identity.get(key) for key in self._identity}
         if contents.identity and known != self._identity:
-            _log.warning("%s is of other tables or another seed: starting from nothing", self._state_dir)
+            _log.warning(
+                "%s is of other tables, another seed or an older format: starting from nothing",
+                self._state_dir,
+            )
             self._begin(None)
             return
         self._source = contents.identity.get("source")
-        self.tables, self.dense = self._read(self.store, contents)
+        complete = complete_lives(contents.progress)
+        self.tables, dropped = self._read_tables(self.store, complete)
+        self.dense = self._read_dense(contents)
+        # A sweep that a crash has ended goes on; what it left is out of memory already.
+        self._sweep = Sweep(self.store, self.tables, {} if dropped else complete)
         self.progress = dict(contents.progress)
         self.offsets = dict(contents.offsets)
         self.wanted_dense = {
@@ -147,14 +161,23 @@ class Parameters:
         if not paths:
             return None
         store = Store(paths[-1], read_only=True)
-        tables, dense = self._read(store, store.contents())
+        # With the lost rows that no sweep had come to: they were in the copy.
+        tables, _ = self._read_tables(store, {})
+        dense = self._read_dense(store.contents())
         store.close()
         return Frozen(tables, dense.current)
 
-    def _read(self, store: Store, contents: Contents) -> tuple[Tables, Dense]:
-        tables, dense = self._empty()
-        for name, ids, rows in store.rows():
-            tables.assign(name, ids, rows)
+    def _read_tables(self, store: Store, complete: Complete) -> tuple[Tables, int]:
+        """The rows of `store`, and how many were left out, being lost."""
+        tables, dropped = self._empty_tables(), 0
+        for table, ids, lives, rows, _ in store.rows():
+            kept = ~lost(ids, lives, complete)
+            dropped += len(ids) - int(kept.sum())
+            tables.assign(table, ids[kept], rows[kept])
+        return tables, dropped
+
+    def _read_dense(self, contents: Contents) -> Dense:
+        dense = Dense(self._initial_dense)
         for shard, file in contents.dense.items():
             try:
                 dense.check(file.tensors)
@@ -162,16 +185,17 @@ class Parameters:
                 _log.warning("stored dense tensors are left out: %s", error)
             else:
                 dense.replace(shard, file.reference.version, file.tensors)
-        return tables, dense
+        return dense
 
-    def _empty(self) -> tuple[Tables, Dense]:
-        return Tables.empty(self._settings, self._seed, self._rows), Dense(self._initial_dense)
+    def _empty_tables(self) -> Tables:
+        return Tables.empty(self._settings, self._seed, self._rows)
 
     def _begin(self, source: str | None) -> None:
         """Start from nothing."""
         self.store.begin({**self._identity, "source": source})
         self._source = source
-        self.tables, self.dense = self._empty()
+        self.tables, self.dense = self._empty_tables(), Dense(self._initial_dense)
+        self._sweep = Sweep(self.store, self.tables, {})
         self.progress, self.offsets, self.wanted_dense = {}, {}, {}
         shutil.rmtree(self._frozen_dir, ignore_errors=True)
         self.frozen = None

@@ -33,22 +33,30 @@ class ShardProgress:
     """Of what the shard has sent in this life, nothing up to here is missing."""
     gap: str | None = None
     """What is missing, in a sentence."""
+    complete: int = 0
+    """The newest life all of whose rows have come: those of an older one the shard has lost."""
+    shards: int = 0
+    """How many shards there were in that life."""
 
 
 def follow(progress: ShardProgress, update: Update) -> tuple[Verdict, ShardProgress]:
     """Judge `update` of the shard that has come to `progress`; the progress once it is applied.
 
     A new life forgets what was missing: the shard has started again and sends all its rows anew. A new epoch
-    of the same life forgets it only when it sends it again: when it follows what is whole here.
+    of the same life forgets it only when it sends it again: when it follows what is whole here. A life is
+    complete only where nothing is missing: what is missing may have been rows of it.
     """
     if (update.life, update.epoch) < (progress.life, progress.epoch):
         return Verdict.STALE, progress
     if update.life > progress.life:
-        progress = ShardProgress(life=update.life, marks=progress.marks)
+        progress = ShardProgress(
+            life=update.life, marks=progress.marks, complete=progress.complete, shards=progress.shards
+        )
     if update.epoch == progress.epoch and update.sequence <= progress.sequence:
         return Verdict.REPEAT, progress
     missing = _missing(progress, update)
     gap = None if _sends_again(progress, update) else progress.gap or missing
+    is_complete = update.complete and not gap
     after = ShardProgress(
         life=update.life,
         epoch=update.epoch,
@@ -57,6 +65,8 @@ def follow(progress: ShardProgress, update: Update) -> tuple[Verdict, ShardProgr
         marks=update.marks or progress.marks,
         whole=progress.whole if gap else Position(update.epoch, update.sequence),
         gap=gap,
+        complete=update.life if is_complete else progress.complete,
+        shards=update.shards if is_complete else progress.shards,
     )
     return (Verdict.GAP if missing else Verdict.NEXT), after
 

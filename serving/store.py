@@ -5,9 +5,10 @@ offsets. Writes do not wait for the disk: a killed process loses nothing, and a 
 an earlier state that is whole, and reads on from there.
 
     key                                   value
-    r TABLE NUL ID(int64 LE)              float32[dim] LE
+    r TABLE NUL ID(int64 LE)              life of its shard in which it came, uint64 LE; float32[dim] LE
     o PARTITION                           next offset of `updates`, decimal
-    s SHARD                               JSON: life, epoch, sequence, published_ms, marks, whole, gap
+    s SHARD                               JSON: life, epoch, sequence, published_ms, marks, whole, gap,
+                                          complete, shards
     w SHARD                               JSON: the dense reference that was read last
     d SHARD                               JSON: the dense reference whose tensors follow, and their shapes
     t SHARD NAME                          float32 LE, flat
@@ -19,9 +20,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from rocksdict import AccessType, Checkpoint, DbClosedError, DBCompressionType, Options, Rdict, WriteBatch
 
@@ -30,6 +32,7 @@ from ps.updates import DenseReference, Position, Update
 from serving.progress import ShardProgress
 
 _ROWS_PER_BATCH: Final = 16_384
+_LIFE_BYTES: Final = 8
 _WRITE_BUFFER_BYTES: Final = 16 << 20
 _log: Final = logging.getLogger(__name__)
 
@@ -44,6 +47,20 @@ class DenseFile:
 
     reference: DenseReference
     tensors: Mapping[str, Float32]
+
+
+class StoredRows(NamedTuple):
+    """Some rows of one table."""
+
+    table: str
+    ids: Int64
+    """`int64[n]`"""
+    lives: npt.NDArray[np.uint64]
+    """`uint64[n]`: in which life of its shard each came."""
+    rows: Float32
+    """`float32[n, dim]`"""
+    end: bytes
+    """The place behind them, for `Store.rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +95,20 @@ class Store:
             dense={int(key): self._dense(int(key), orjson.loads(value)) for key, value in self._under(b"d")},
         )
 
-    def rows(self) -> Iterator[tuple[str, Int64, Float32]]:
-        """All rows, in pieces: table, ids `int64[n]`, rows `float32[n, dim]`."""
-        for table, pairs in groupby(self._under(b"r"), key=lambda pair: pair[0][:-9]):
-            while piece := list(islice(pairs, _ROWS_PER_BATCH)):
+    def rows(self, begin: bytes = b"", most: int = _ROWS_PER_BATCH) -> Iterator[StoredRows]:
+        """All rows from `begin` on, up to `most` at a time."""
+        for table, pairs in groupby(self._under(b"r", begin), key=lambda pair: pair[0][:-9]):
+            while piece := list(islice(pairs, most)):
                 ids = np.frombuffer(b"".join(key[-8:] for key, _ in piece), "<i8")
-                rows = np.frombuffer(b"".join(value for _, value in piece), "<f4")
-                yield table.decode(), ids, rows.reshape(len(ids), -1)
+                values = np.frombuffer(b"".join(value for _, value in piece), _row_type(len(piece[0][1])))
+                yield StoredRows(table.decode(), ids, values["life"], values["row"], piece[-1][0] + b"\0")
+
+    def remove(self, table: str, ids: Int64) -> None:
+        """Remove rows of one table: `int64[n]`."""
+        batch = WriteBatch(raw_mode=True)
+        for key in _row_keys(table, ids):
+            del batch[key]
+        self._write(batch)
 
     def write(
         self, updates: Iterable[Update], progress: Mapping[int, ShardProgress], offsets: Mapping[int, int]
@@ -177,9 +201,9 @@ class Store:
             self._has_failed = True
             raise StoreError(f"the replica's state in {self._path} can't be written: {error}") from error
 
-    def _under(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys that start with `prefix`, without it, and their values."""
-        for key, value in self._db.items(from_key=prefix):
+    def _under(self, prefix: bytes, begin: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Keys that start with `prefix`, without it, and their values; `begin`: from this one on."""
+        for key, value in self._db.items(from_key=prefix + begin):
             if not key.startswith(prefix):
                 return
             yield key[len(prefix) :], value
@@ -209,14 +233,22 @@ def _options() -> Options:
 
 def _put_update(batch: WriteBatch, update: Update) -> None:
     for table, (ids, rows) in update.rows.items():
-        values, width = rows.astype("<f4", copy=False).tobytes(), 4 * rows.shape[1]
+        width = _LIFE_BYTES + 4 * rows.shape[1]
+        values = np.empty(len(ids), _row_type(width))
+        values["life"], values["row"] = update.life, rows
+        data = values.tobytes()
         for i, key in enumerate(_row_keys(table, ids)):
-            batch[key] = values[i * width : (i + 1) * width]
+            batch[key] = data[i * width : (i + 1) * width]
     for table, ids in update.deleted.items():
         for key in _row_keys(table, ids):
             del batch[key]
     if update.dense is not None:
         batch[b"w%d" % update.shard] = orjson.dumps(update.dense)
+
+
+def _row_type(width: int) -> np.dtype[np.void]:
+    """A stored row of `width` bytes."""
+    return np.dtype([("life", "<u8"), ("row", "<f4", ((width - _LIFE_BYTES) // 4,))])
 
 
 def _row_keys(table: str, ids: Int64) -> Iterator[bytes]:

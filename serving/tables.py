@@ -48,11 +48,15 @@ class Tables:
         for name, (ids, rows) in update.rows.items():
             self._tables[name].assign(ids, rows)
         for name, ids in update.deleted.items():
-            self._tables[name].remove(ids)
+            self.remove(name, ids)
 
     def assign(self, name: str, ids: Int64, rows: Float32) -> None:
         """Set rows of one table: `int64[n]`, `float32[n, dim]`."""
         self._tables[name].assign(ids, rows)
+
+    def remove(self, name: str, ids: Int64) -> None:
+        """Remove rows of one table: `int64[n]`."""
+        self._tables[name].remove(ids)
 
     def clone(self) -> "Tables":
         """A copy that goes its own way."""

@@ -16,6 +16,7 @@ from serving.progress import ShardProgress, Verdict, follow
 from serving.store import StoreError
 
 _POLL_S: Final = 0.2
+_SWEEP_PAUSE_S: Final = 0.005
 _RETRY_S: Final = 1.0
 _REQUEST_TIMEOUT_S: Final = 5.0
 _MESSAGES_PER_BATCH: Final = 32
@@ -57,6 +58,7 @@ class UpdatesConsumer(threading.Thread):
         """Messages that the broker has and that are not applied."""
         self._apply_lag_s = 0.0
         self._in_hand_ms: int | None = None
+        self._sweeping = False
 
     def stop(self) -> None:
         """End the thread and close the consumer."""
@@ -78,8 +80,9 @@ class UpdatesConsumer(threading.Thread):
         from_the_past = not self._parameters.offsets
         while not self._stopping.is_set():
             self._apply(self._poll())
+            self._sweep()
             self.backlog_messages = self._backlog()
-            if not self.caught_up and self._is_caught_up():
+            if not self.caught_up and self._is_caught_up() and not self._sweeping:
                 if from_the_past:
                     self._freshness.skip()
                 self.caught_up, self.waiting_for = True, ""
@@ -156,7 +159,7 @@ class UpdatesConsumer(threading.Thread):
 
     def _poll(self) -> list[Any]:
         """What has come; `poll` first, for `consume` would wait until all of it is there."""
-        first = self._consumer.poll(_POLL_S)
+        first = self._consumer.poll(_SWEEP_PAUSE_S if self._sweeping else _POLL_S)
         if first is None:
             return []
         return [first, *self._consumer.consume(_MESSAGES_PER_BATCH - 1, timeout=0)]
@@ -193,6 +196,13 @@ class UpdatesConsumer(threading.Thread):
                     self._go_on()
                 return True
         return False
+
+    def _sweep(self) -> None:
+        """Drop a few of the rows that shards have lost, between updates."""
+        try:
+            self._sweeping = self._parameters.sweep()
+        except StoreError as error:
+            self._hold(error)
 
     def _judge(self, message: Any, progress: dict[int, ShardProgress]) -> Update | None:
         """The update, if it is to be applied; `progress` has the shard's new state then."""

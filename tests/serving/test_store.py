@@ -39,7 +39,7 @@ def update(rows: dict[str, dict[int, float]], deleted: dict[str, set[int]] | Non
 def contents(store: Store) -> dict[tuple[str, int], list[float]]:
     return {
         (table, row_id): row
-        for table, ids, rows in store.rows()
+        for table, ids, _, rows, _ in store.rows()
         for row_id, row in zip(ids.tolist(), rows.tolist(), strict=True)
     }
 
