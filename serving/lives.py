@@ -20,7 +20,7 @@ from serving.tables import Tables
 Complete = Mapping[int, tuple[int, int]]
 """By shard: its newest life all of whose rows have come, and of how many shards it was one then."""
 
-_ROWS_PER_STEP: Final = 4096
+_ROWS_PER_STEP: Final = 2048
 _log: Final = logging.getLogger(__name__)
 
 

@@ -38,7 +38,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class StoreError(Exception):
-    """The store can't be opened or written; the text says why."""
+    """The store can't be opened, read or written; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +203,13 @@ class Store:
 
     def _under(self, prefix: bytes, begin: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Keys that start with `prefix`, without it, and their values; `begin`: from this one on."""
-        for key, value in self._db.items(from_key=prefix + begin):
-            if not key.startswith(prefix):
-                return
-            yield key[len(prefix) :], value
+        try:
+            for key, value in self._db.items(from_key=prefix + begin):
+                if not key.startswith(prefix):
+                    return
+                yield key[len(prefix) :], value
+        except Exception as error:
+            raise StoreError(f"the replica's state in {self._path} can't be read: {error}") from error
 
     def _json(self, key: bytes) -> Any:
         value = self._db.get(key)

@@ -16,7 +16,8 @@ from serving.progress import ShardProgress, Verdict, follow
 from serving.store import StoreError
 
 _POLL_S: Final = 0.2
-_SWEEP_PAUSE_S: Final = 0.005
+_SWEEP_PAUSE_S: Final = 0.01
+"""Between the steps of a sweep, for answers; one that is not ready yet gives none."""
 _RETRY_S: Final = 1.0
 _REQUEST_TIMEOUT_S: Final = 5.0
 _MESSAGES_PER_BATCH: Final = 32
@@ -82,7 +83,7 @@ class UpdatesConsumer(threading.Thread):
             self._apply(self._poll())
             self._sweep()
             self.backlog_messages = self._backlog()
-            if not self.caught_up and self._is_caught_up() and not self._sweeping:
+            if not self.caught_up and self._is_caught_up():
                 if from_the_past:
                     self._freshness.skip()
                 self.caught_up, self.waiting_for = True, ""
@@ -159,7 +160,8 @@ class UpdatesConsumer(threading.Thread):
 
     def _poll(self) -> list[Any]:
         """What has come; `poll` first, for `consume` would wait until all of it is there."""
-        first = self._consumer.poll(_SWEEP_PAUSE_S if self._sweeping else _POLL_S)
+        pause_s = _SWEEP_PAUSE_S if self.caught_up else 0
+        first = self._consumer.poll(pause_s if self._sweeping else _POLL_S)
         if first is None:
             return []
         return [first, *self._consumer.consume(_MESSAGES_PER_BATCH - 1, timeout=0)]
@@ -266,10 +268,12 @@ class UpdatesConsumer(threading.Thread):
         return behind
 
     def _is_caught_up(self) -> bool:
-        """Whether everything is applied that the topic held at the start."""
+        """Whether everything is applied that the topic held at the start, and no row that is gone left."""
         behind = sum(max(0, end - self._next[partition]) for partition, end in self._ends.items())
         self.waiting_for = f"{behind} older messages of `{self._topic}` to be applied"
-        return not behind
+        if self._sweeping and not behind:
+            self.waiting_for = "rows to be dropped that shards lost when they started again"
+        return not behind and not self._sweeping
 
 
 def _age_s(at_ms: int) -> float:

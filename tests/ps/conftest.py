@@ -1,11 +1,9 @@
-import itertools
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from hypothesis import settings
 from ps.client import Push, Shards, Span
 from ps.settings import OptimizerSettings, TableSettings
 from ps.shard import Shard
-from ps.updates import Update, decode
+from tests.memory_broker import MemoryBroker
 from tests.ps.served import Served, serve_shards
 
 # How long an example takes says more about the machine's other work than about the code.
@@ -91,41 +89,6 @@ def serve(make_shard) -> Iterator[Callable[..., Served]]:
 def connect() -> Iterator[Callable[..., Shards]]:
     with ExitStack() as stack:
         yield lambda addresses, **options: stack.enter_context(Shards(addresses, **options))
-
-
-class MemoryBroker:
-    """A producer whose broker is a list, and which fails when told to."""
-
-    @dataclass
-    class Message:
-        value: bytes
-        at: int
-
-        def partition(self) -> int:
-            return 0
-
-        def offset(self) -> int:
-            return self.at
-
-    def __init__(self) -> None:
-        self.complaint = ""
-        self.log: list[Update] = []
-        self.sizes: list[int] = []
-        self.failures: Iterator[str | None] = itertools.repeat(None)
-        self._queue: list[Any] = []
-
-    def produce(self, topic: str, *, value: bytes, key: str, on_delivery: Callable[[Any, Any], None]) -> None:
-        self._queue.append((value, on_delivery))
-
-    def flush(self, timeout: float) -> int:
-        queue, self._queue = self._queue, []
-        for value, on_delivery in queue:
-            failure = next(self.failures)
-            if failure is None or failure == "acknowledgement lost":
-                self.log.append(decode(value))
-                self.sizes.append(len(value))
-            on_delivery(failure, None if failure else self.Message(value, len(self.log) - 1))
-        return 0
 
 
 @pytest.fixture

@@ -238,7 +238,25 @@ def test_a_restored_shard_publishes_all_it_has_a_slice_at_a_time(
     for _ in range(3):
         publisher.publish()
     assert [sum(len(ids) for ids, _ in u.rows.values()) for u in broker.log] == [5, 4, 2]
+    assert [u.complete for u in broker.log] == [False, False, True]
     assert replay(broker.log).rows == rows_of(restored)
+
+
+def test_the_life_of_an_empty_shard_is_complete_with_its_first_cut(make_shard, make_publisher, broker):
+    make_publisher(make_shard()).publish()
+    assert [u.complete for u in broker.log] == [True]
+
+
+def test_that_a_life_is_complete_comes_again_when_it_was_not_acknowledged(make_shard, make_publisher, broker):
+    restored = make_shard()
+    restored.table("user").assign(np.arange(60_000), np.ones((60_000, 3), np.float32))
+    publisher = make_publisher(restored)
+    broker.failures = itertools.chain([None, None, "acknowledgement lost"], itertools.repeat(None))
+    assert [publisher.publish() for _ in range(3)] == [False, True, True]
+    assert [(u.sequence, u.complete) for u in broker.log] == [
+        *((1, False), (2, False), (3, True)),
+        *((1, False), (2, False), (3, True), (4, True)),
+    ]
 
 
 def test_dense_tensors_go_out_once_at_first_and_then_by_schedule(

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import crc32c
@@ -12,6 +13,7 @@ from ps.updates import MAX_UPDATE_BYTES, DenseReference, Position, Sample, Updat
 from ps.updates_pb2 import TableUpdate, UpdateBatch
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "update_v1.bin"
+COMPLETE = GOLDEN.with_name("update_complete_v1.bin")
 EXAMPLE = Update(
     shard=1,
     shards=2,
@@ -34,13 +36,20 @@ def plain(update: Update) -> object:
         {name: ids.tolist() for name, ids in update.deleted.items()},
         dict(update.marks),
         [getattr(update, n) for n in ("shard", "shards", "epoch", "sequence", "samples", "dense", "after")],
-        (update.published_ms, update.life),
+        (update.published_ms, update.life, update.complete),
     )
 
 
 def test_version_1_is_written_and_read_as_ever():
     assert encode(EXAMPLE) == GOLDEN.read_bytes()
     assert plain(decode(GOLDEN.read_bytes())) == plain(EXAMPLE)
+
+
+def test_the_message_that_completes_a_life_says_so_and_older_ones_do_not():
+    complete = replace(EXAMPLE, complete=True)
+    assert encode(complete) == COMPLETE.read_bytes()
+    assert plain(decode(COMPLETE.read_bytes())) == plain(complete)
+    assert not decode(GOLDEN.read_bytes()).complete
 
 
 int64s = st.integers(-(2**63), 2**63 - 1)
@@ -72,6 +81,7 @@ def updates(draw: st.DrawFn) -> Update:
         published_ms=draw(int64s),
         life=life,
         after=Position() if life == epoch else draw(st.just(Position()) | earlier),
+        complete=draw(st.booleans()),
     )
 
 
@@ -117,6 +127,7 @@ ROW = {"table": "t", "dim": 1, "ids": b"\0" * 8, "rows": b"\0" * 4}
     ("fields", "message"),
     [
         ({"shard": 2}, "shard 2 of 2 can't be"),
+        ({"shards": 1025}, "shard 1 of 1025 can't be"),
         ({"epoch": 0}, "both start at 1"),
         ({"sequence": 0}, "both start at 1"),
         ({"life": 0}, "the life began at epoch 0, which can't be"),

@@ -84,6 +84,23 @@ def test_a_topic_that_has_lost_its_beginning_is_a_gap():
     assert "updates 1 to 2 are missing" in progress.gap
 
 
+def test_a_life_is_complete_when_it_says_so_and_not_where_something_is_missing():
+    _, progress = follow_all(update(5, 1), update(5, 2, complete=True))
+    assert (progress.complete, progress.shards) == (5, 4)
+    assert follow(progress, update(9, 1))[1].complete == 5
+    assert follow(progress, update(9, 2, complete=True))[1].complete == 5
+    assert follow(progress, update(9, 1, complete=True))[1].complete == 9
+
+
+def test_a_life_is_complete_once_what_was_missing_has_come_again():
+    lacks = [update(100, 1), update(100, 3, complete=True)]
+    assert follow_all(*lacks)[1].complete == 0
+    again = {"life": 100, "after": Position(100, 1)}
+    _, progress = follow_all(*lacks, update(101, 1, **again))
+    assert progress.complete == 0
+    assert follow(progress, update(101, 2, **again, complete=True))[1].complete == 100
+
+
 def test_an_update_without_marks_keeps_those_of_before():
     _, progress = follow(ShardProgress(), update(1, 1, marks={0: 7}))
     assert follow(progress, update(1, 2))[1].marks == {0: 7}
@@ -101,11 +118,12 @@ def test_what_is_applied_only_grows(places):
 
 
 class Message(NamedTuple):
-    """An update in the log, its rows, and, at the end of a cut, all that a replica must have by then."""
+    """An update in the log, its rows, all that the shard has, and, at the end of a cut, what of it is out."""
 
     update: Update
     rows: frozenset[int]
-    all_rows: frozenset[int] | None
+    all_rows: frozenset[int]
+    out: frozenset[int] | None
 
 
 class Series:
@@ -115,32 +133,34 @@ class Series:
         self.log: list[Message] = []
         self._numbers = itertools.count(1)
         self._rows: set[int] = set()
-        self._start()
+        self.restart(0)
 
-    def cut(self, reached: list[bool], acknowledged: bool) -> None:
-        """A cut of a message per entry of `reached`: whether the broker has it."""
+    def cut(self, reached: list[bool], acknowledged: bool, most: int = 100) -> None:
+        """A cut of a message per entry of `reached`: whether the broker has it. `most`: of the backlog."""
         row = next(self._numbers)
         self._rows.add(row)
-        self._owed.add(row)
+        self._owed |= {row, *self._backlog[:most]}
+        self._backlog = self._backlog[most:]
+        out = frozenset(self._rows.difference(self._backlog))
         for i, is_there in enumerate(reached):
             self._sequence += 1
             rows = frozenset(sorted(self._owed)[i :: len(reached)])
-            message = update(self._epoch, self._sequence, self._life, after=self._after)
+            is_last = i == len(reached) - 1
+            complete = is_last and not self._backlog
+            message = update(self._epoch, self._sequence, self._life, after=self._after, complete=complete)
             if is_there:
-                is_last = i == len(reached) - 1
-                self.log.append(Message(message, rows, frozenset(self._rows) if is_last else None))
+                self.log.append(Message(message, rows, frozenset(self._rows), out if is_last else None))
         if acknowledged:
             self._owed, self._acknowledged = set(), Position(self._epoch, self._sequence)
         else:
             self._epoch, self._sequence, self._after = self._epoch + 1, 0, self._acknowledged
 
-    def restart(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
+    def restart(self, lost: int) -> None:
+        """Go on without the rows that came last: the snapshot has not got them."""
         self._life = self._epoch = getattr(self, "_epoch", 0) + 10
         self._sequence, self._after, self._acknowledged = 0, Position(), Position()
-        self._owed = set(self._rows)
+        self._backlog = sorted(self._rows)[: max(0, len(self._rows) - lost)]
+        self._rows, self._owed = set(self._backlog), set()
 
 
 @st.composite
@@ -148,32 +168,41 @@ def series(draw: st.DrawFn) -> list[Message]:
     shard = Series()
     for _ in range(draw(st.integers(1, 10))):
         if draw(st.integers(0, 5)) == 0:
-            shard.restart()
-        messages = draw(st.integers(1, 3))
+            shard.restart(draw(st.integers(0, 4)))
+        messages, most = draw(st.integers(1, 3)), draw(st.integers(0, 4))
         if draw(st.booleans()):
-            shard.cut([True] * messages, acknowledged=True)
+            shard.cut([True] * messages, acknowledged=True, most=most)
         else:
-            shard.cut(draw(st.lists(st.booleans(), min_size=messages, max_size=messages)), acknowledged=False)
+            reached = draw(st.lists(st.booleans(), min_size=messages, max_size=messages))
+            shard.cut(reached, acknowledged=False, most=most)
     shard.cut([True], acknowledged=True)
     return shard.log
 
 
 @given(series(), st.data())
-def test_a_replica_that_tells_of_no_gap_has_all_rows(log, data):
+def test_a_replica_that_tells_of_no_gap_has_all_rows_and_of_a_complete_life_no_other(log, data):
     seen = data.draw(st.lists(st.booleans(), min_size=len(log), max_size=len(log)))
-    progress, held = ShardProgress(), set()
+    progress, held = ShardProgress(), {}
     for message in itertools.compress(log, seen):
         verdict, progress = follow(progress, message.update)
         assert verdict in (Verdict.NEXT, Verdict.GAP)
-        held |= message.rows
-        if message.all_rows is not None and progress.gap is None:
-            assert held >= message.all_rows
+        held |= dict.fromkeys(message.rows, message.update.life)
+        if progress.complete == message.update.life:
+            lost = {row for row, life in held.items() if life < progress.complete}
+            assert not lost & message.all_rows
+            held = {row: life for row, life in held.items() if row not in lost}
+        if message.out is not None and progress.gap is None:
+            assert held.keys() >= message.out
+            if message.update.complete:
+                assert progress.complete == message.update.life
+                assert held.keys() == message.all_rows
 
 
 @given(series())
 def test_a_replica_that_has_seen_all_that_was_acknowledged_tells_of_no_gap(log):
     _, progress = follow_all(*(message.update for message in log))
     assert progress.gap is None
+    assert progress.complete == log[-1].update.life
 
 
 @pytest.mark.parametrize("lost", range(3))

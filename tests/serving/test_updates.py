@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from ps.router import shard_of
 from ps.updates import Sample, encode
 from serving.dense import DenseLoader
 from serving.freshness import Freshness
@@ -178,6 +179,29 @@ def test_a_refused_write_is_tried_again(start, shards, item_row, monkeypatch, un
     monkeypatch.setattr(consumer.parameters.store, "write", fail_first)
     shards[0].publish({"item_id": {1: 1}})
     item_row(consumer, 1, 1)
+    assert next(tries) > 2
+
+
+def test_rows_of_a_life_that_is_over_go_once_the_next_is_complete(
+    start, shards, item_row, monkeypatch, until
+):
+    kept, gone = np.flatnonzero(shard_of(np.arange(9), 2) == 0)[:2].tolist()
+    consumer = start()
+    remove, tries = consumer.parameters.store.remove, itertools.count(1)
+
+    def fail_first(*arguments):
+        if next(tries) == 1:
+            raise StoreError("no space left")
+        remove(*arguments)
+
+    monkeypatch.setattr(consumer.parameters.store, "remove", fail_first)
+    shards[0].publish({"item_id": {kept: 1, gone: 1}})
+    shards[0].publish({"item_id": {kept: 2}}, epoch=2, sequence=1)
+    item_row(consumer, kept, 2)
+    item_row(consumer, gone, 1)
+    shards[0].publish(epoch=2, sequence=2, complete=True)
+    item_row(consumer, gone, 0)
+    item_row(consumer, kept, 2)
     assert next(tries) > 2
 
 
