@@ -49,6 +49,7 @@ class UpdatesConsumer(threading.Thread):
         self._consumer: Any = None
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        self._sweeping = False
         self.caught_up = False
         self.waiting_for = f"topic `{topic}` of the broker at {bootstrap}"
         """What has to happen before it is caught up, in words."""
@@ -59,7 +60,6 @@ class UpdatesConsumer(threading.Thread):
         """Messages that the broker has and that are not applied."""
         self._apply_lag_s = 0.0
         self._in_hand_ms: int | None = None
-        self._sweeping = False
 
     def stop(self) -> None:
         """End the thread and close the consumer."""

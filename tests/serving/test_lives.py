@@ -20,7 +20,7 @@ from ps.shard import Shard, TableRows
 from ps.sync import UpdatePublisher
 from ps.updates import Update
 from serving.lives import lost
-from serving.parameters import Parameters
+from serving.parameters import FORMAT_VERSION, Parameters
 from serving.progress import ShardProgress, Verdict, follow
 from tests.memory_broker import MemoryBroker
 
@@ -72,7 +72,7 @@ class Replica:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.parameters = Parameters(directory, TABLES, 7, {})
+        self._start()
 
     def read(self, log: list[Update], messages: int = 1_000) -> list[Verdict]:
         begin, verdicts = self.parameters.offsets.get(0, 0), []
@@ -90,7 +90,11 @@ class Replica:
 
     def restart(self) -> None:
         self.parameters.close()
+        self._start()
+
+    def _start(self) -> None:
         self.parameters = Parameters(self._directory, TABLES, 7, {})
+        self.parameters.follow_topic("a log", {0: 10**9})
 
     def stored(self) -> Rows:
         return {
@@ -260,6 +264,20 @@ def test_a_replica_that_is_frozen_amid_a_sweep_finds_the_same_copy_again(broker,
     replica.restart()
     assert np.array_equal(replica.parameters.frozen.tables.lookup({"item": IDS})["item"], frozen)
     assert replica.answers() == {}
+
+
+def test_a_directory_whose_rows_do_not_say_their_life_is_begun_anew(broker, replica, tmp_path, monkeypatch):
+    life = Life(broker, tmp_path, 1000, {})
+    life.learn("item", IDS.tolist())
+    life.publisher.publish()
+    monkeypatch.setattr("serving.parameters.FORMAT_VERSION", 1)
+    replica.restart()
+    replica.read(broker.log)
+    monkeypatch.setattr("serving.parameters.FORMAT_VERSION", FORMAT_VERSION)
+    replica.restart()
+    assert replica.answers() == replica.stored() == {}
+    replica.read(broker.log)
+    assert replica.answers() == replica.stored() == life.rows()
 
 
 SWEEPER = """
