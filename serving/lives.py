@@ -61,7 +61,8 @@ class Sweep:
             self._target, self._place, self._dropped = complete, b"", 0
         found = next(self._store.rows(self._place, _ROWS_PER_STEP), None)
         if found is None:
-            return self._end(complete)
+            self._end()
+            return True
         ids = found.ids[lost(found.ids, found.lives, complete)]
         if len(ids):
             self._store.remove(found.table, ids)
@@ -70,9 +71,8 @@ class Sweep:
         self._place = found.end
         return True
 
-    def _end(self, complete: Complete) -> bool:
-        """All rows were looked at: whether it begins anew, since another life is complete by now."""
+    def _end(self) -> None:
+        """All rows were looked at, for the lives that were complete when that began."""
         self._done, self._place = self._target, None
         if self._dropped:
             _log.info("%d rows are dropped that shards lost when they started again", self._dropped)
-        return self._done != complete

@@ -252,6 +252,19 @@ def test_rows_that_other_shards_had_when_there_were_more_are_dropped(replica):
     assert sorted(row_id for _, row_id in replica.stored()) == list(range(10))
 
 
+def test_a_life_that_is_complete_amid_a_sweep_has_one_too(replica):
+    ids, ones = np.arange(40), np.ones((40, 2), np.float32)
+    of = shard_of(ids, SHARDS)
+    begins = [Update(s, SHARDS, 5, 1, life=5, rows={"item": (ids[of == s], ones[of == s])}) for s in range(2)]
+    ends = [Update(s, SHARDS, 9, 1, life=9, complete=True) for s in range(2)]
+    replica.read([*begins, ends[0]])
+    replica.sweep(15)
+    assert replica.parameters.sweep()
+    replica.read([*begins, *ends])
+    replica.sweep()
+    assert replica.stored() == replica.answers() == {}
+
+
 def test_a_replica_that_is_frozen_amid_a_sweep_finds_the_same_copy_again(broker, replica, tmp_path):
     old = Life(broker, tmp_path, 1000, {})
     old.learn("item", IDS.tolist())
