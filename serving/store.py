@@ -97,6 +97,7 @@ class Store:
 
     def rows(self, begin: bytes = b"", most: int = _ROWS_PER_BATCH) -> Iterator[StoredRows]:
         """All rows from `begin` on, up to `most` at a time."""
+        self._mend()
         for table, pairs in groupby(self._under(b"r", begin), key=lambda pair: pair[0][:-9]):
             while piece := list(islice(pairs, most)):
                 ids = np.frombuffer(b"".join(key[-8:] for key, _ in piece), "<i8")

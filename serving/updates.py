@@ -49,7 +49,7 @@ class UpdatesConsumer(threading.Thread):
         self._consumer: Any = None
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
-        self._sweeping = False
+        self._sweeping = self._is_held = False
         self.caught_up = False
         self.waiting_for = f"topic `{topic}` of the broker at {bootstrap}"
         """What has to happen before it is caught up, in words."""
@@ -183,19 +183,13 @@ class UpdatesConsumer(threading.Thread):
         self, updates: list[Update], progress: Mapping[int, ShardProgress], offsets: Mapping[int, int]
     ) -> bool:
         """Try until it is written; False when it was stopped before that."""
-        is_held = False
         while not self._stopping.is_set():
             try:
                 self._parameters.apply(updates, progress, offsets)
             except StoreError as error:
-                # Not with every try: the log may well be on the same disk.
-                if not is_held:
-                    _log.error("updates are held up: %s", error)
                 self._hold(error)
-                is_held = True
             else:
-                if is_held:
-                    self._go_on()
+                self._go_on()
                 return True
         return False
 
@@ -205,6 +199,8 @@ class UpdatesConsumer(threading.Thread):
             self._sweeping = self._parameters.sweep()
         except StoreError as error:
             self._hold(error)
+        else:
+            self._go_on()
 
     def _judge(self, message: Any, progress: dict[int, ShardProgress]) -> Update | None:
         """The update, if it is to be applied; `progress` has the shard's new state then."""
@@ -241,13 +237,17 @@ class UpdatesConsumer(threading.Thread):
         _log.error("%s", sentence)
 
     def _hold(self, error: StoreError) -> None:
-        self.last_error = str(error)
+        # Not with every try: the log may well be on the same disk.
+        if not self._is_held:
+            _log.error("updates are held up: %s", error)
+        self._is_held, self.last_error = True, str(error)
         self.backlog_messages = self._backlog()
         self._stopping.wait(_RETRY_S)
 
     def _go_on(self) -> None:
-        _log.warning("updates are written again")
-        self.last_error = None
+        if self._is_held:
+            _log.warning("updates are written again")
+            self._is_held, self.last_error = False, None
 
     def _tell(self, updates: list[Update]) -> None:
         """Tell the others what is in the rows now."""

@@ -200,9 +200,11 @@ def test_rows_of_a_life_that_is_over_go_once_the_next_is_complete(
     item_row(consumer, kept, 2)
     item_row(consumer, gone, 1)
     shards[0].publish(epoch=2, sequence=2, complete=True)
+    until(lambda: consumer.last_error == "no space left", "the full disk is told")
     item_row(consumer, gone, 0)
     item_row(consumer, kept, 2)
     assert next(tries) > 2
+    until(lambda: consumer.last_error is None, "it is written again")
 
 
 def test_samples_read_from_the_past_are_not_measured(start, shards, until):
