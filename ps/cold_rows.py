@@ -7,11 +7,11 @@ It outlives no process, so nothing is logged ahead or waited for: after a crash 
 snapshot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 from rocksdict import (
@@ -23,6 +23,7 @@ from rocksdict import (
     WriteBatch,
     WriteOptions,
 )
+from tenacity import RetryCallState, Retrying, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from ps.arrays import Bools, Int64
 from ps.table import Items
@@ -31,6 +32,7 @@ _ROWS_PER_PIECE: Final = 16_384
 _BLOOM_BITS: Final = 10
 """An id in a hundred that is not there is looked for in vain; most are answered without a read."""
 _WRITE_BUFFERS: Final = 3
+_PATIENCE_S: Final = 10.0
 
 
 class DiskError(OSError):
@@ -51,6 +53,9 @@ class ColdRows:
         )
         self._write_options = WriteOptions()
         self._write_options.disable_wal = True
+        # While buffers are full a write would wait inside of RocksDB, on a full disk for ever, and all
+        # threads of the process with it. So it is refused, and `_write` waits.
+        self._write_options.no_slowdown = True
         self._cache = Cache(memory_bytes // 2)
         with self._explained("opened"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,17 +95,21 @@ class ColdRows:
         records = np.empty(len(ids), self._record)
         records["last_update_ms"], records["count"], records["values"] = last_update_ms, counts, values
         data, width = records.tobytes(), self._record.itemsize
-        batch = WriteBatch(raw_mode=True)
-        for i, key in enumerate(_keys(ids)):
-            batch[key] = data[i * width : (i + 1) * width]
-        self._write(batch)
+
+        def put(batch: WriteBatch) -> None:
+            for i, key in enumerate(_keys(ids)):
+                batch[key] = data[i * width : (i + 1) * width]
+
+        self._write(put)
 
     def remove(self, ids: Int64) -> None:
         """Remove rows, whether they are there or not; all or none."""
-        batch = WriteBatch(raw_mode=True)
-        for key in _keys(ids):
-            del batch[key]
-        self._write(batch)
+
+        def delete(batch: WriteBatch) -> None:
+            for key in _keys(ids):
+                del batch[key]
+
+        self._write(delete)
 
     def cut(self) -> Iterator[Items]:
         """All rows as of now, in pieces that are read when they are asked for."""
@@ -131,9 +140,14 @@ class ColdRows:
             np.ascontiguousarray(records["count"]),
         )
 
-    def _write(self, batch: WriteBatch) -> None:
+    def _write(self, fill: Callable[[WriteBatch], None]) -> None:
+        """Write a batch, which each try takes from `fill` anew: RocksDB empties those that it refuses."""
         with self._explained("written"):
-            self._db.write(batch, self._write_options)
+            for attempt in _UNTIL_FLUSHED:
+                with attempt:
+                    batch = WriteBatch(raw_mode=True)
+                    fill(batch)
+                    self._db.write(batch, self._write_options)
 
     def _property(self, name: str) -> int:
         return int(self._db.property_int_value(name) or 0)
@@ -145,6 +159,18 @@ class ColdRows:
         # rocksdict raises plain Exception for everything.
         except Exception as error:
             raise DiskError(f"rows on disk in {self._path} can't be {what}: {error}") from error
+
+
+def _give_up(_: RetryCallState) -> NoReturn:
+    raise TimeoutError(f"nothing went there for {_PATIENCE_S:g} s: the disk is full, or far too slow")
+
+
+_UNTIL_FLUSHED: Final = Retrying(
+    retry=retry_if_exception_message(match=".*Write stall"),
+    wait=wait_fixed(0.005),
+    stop=stop_after_delay(_PATIENCE_S),
+    retry_error_callback=_give_up,
+)
 
 
 def _options(cache: Cache, buffer_bytes: int) -> Options:

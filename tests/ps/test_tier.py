@@ -1,5 +1,6 @@
 """A table with a tier on disk is the table: nothing shows where a row lies, and memory keeps its limit."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tenacity import stop_after_delay
 
+from ps import cold_rows
 from ps.cold_rows import ColdRows, DiskError
 from ps.moving_rows import MovingRows
 from ps.settings import LEAST_MEMORY_BYTES, InitializerSettings, OptimizerSettings, TableSettings
@@ -305,3 +308,47 @@ def test_a_full_disk_is_let_go_of(small_disk, fill):
     cold.close()
     filler.unlink()
     ColdRows(small_disk / "rows", DIM, 1 << 20).close()
+
+
+class Stalling:
+    """RocksDB whose buffers stay full for so many writes."""
+
+    def __init__(self, db: Any, times: float) -> None:
+        self.db, self.times = db, times
+
+    def write(self, batch: Any, options: Any) -> None:
+        assert options.no_slowdown  # else the whole process would wait, on a full disk for ever
+        self.db.write(batch, options)  # which empties the batch, as a refusal does
+        self.times -= 1
+        if self.times >= 0:
+            raise Exception("Result incomplete: Write stall")
+
+
+@pytest.fixture
+def stall(tmp_path):
+    """`stall(times)`: rows on disk, none yet, and a try to write five."""
+    cold = ColdRows(tmp_path / "rows", DIM, 1 << 20)
+    columns = np.ones((5, DIM), np.float32), np.zeros(5, np.int64), np.ones(5, np.uint32)
+    db = cold._db
+
+    def make(times: float) -> ColdRows:
+        cold._db = Stalling(db, times)
+        try:
+            cold.write((np.arange(5), *columns))
+        finally:
+            cold._db = db
+        return cold
+
+    yield make
+    cold.close()
+
+
+def test_a_write_waits_while_the_disk_does_not_keep_pace(stall):
+    assert stall(3).contains(np.arange(6)).tolist() == [True] * 5 + [False]
+
+
+def test_a_disk_that_takes_nothing_any_more_is_told(stall, monkeypatch):
+    impatient = cold_rows._UNTIL_FLUSHED.copy(stop=stop_after_delay(0.05))
+    monkeypatch.setattr(cold_rows, "_UNTIL_FLUSHED", impatient)
+    with pytest.raises(DiskError, match="the disk is full, or far too slow"):
+        stall(math.inf)
