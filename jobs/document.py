@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -148,6 +149,7 @@ def yaml_text(value: Any) -> str:
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    yaml.width = sys.maxsize  # a text that is folded in its middle is read with a space more
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # the first label is the job's
     yaml.allow_unicode = False  # else U+0085 is written as it is, which is read as a space
     yaml.dump(escaped(value), text)

@@ -151,6 +151,7 @@ _plain = st.recursive(
 @example({"a": "${HOME}", "b": "$${HOME}", "c": ["$$${x", "2026-01-01", "1e3", "yes", "~", "<<", "\x7f"]})
 @example({"a": 1e-07, "b": 3e20, "c": "\U0001f600"})
 @example(["\x85", {"a\x85": "\u2028"}, "\ufeff", "日本"])
+@example("000" + 13 * "\u0100" + "0 0")
 def test_what_was_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     file = tmp_path_factory.getbasetemp() / "written.yaml"
     file.write_text(yaml_text(value))
