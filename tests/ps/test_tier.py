@@ -300,6 +300,7 @@ def test_find_is_lookup_and_contains():
     np.testing.assert_array_equal(rows, table.lookup(some))
 
 
+@pytest.mark.stack
 def test_a_full_disk_is_let_go_of(small_disk, fill):
     cold = ColdRows(small_disk / "rows", DIM, 1 << 20)
     filler = fill()

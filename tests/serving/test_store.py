@@ -118,6 +118,7 @@ def step(number: int) -> Update:
     return update({"a": dict.fromkeys(range(ROWS), number)})
 
 
+@pytest.mark.stack
 def test_a_full_disk_refuses_each_write_and_the_first_for_which_there_is_room_finds_all_before_it(
     small_disk, fill
 ):
@@ -146,6 +147,7 @@ def test_a_full_disk_refuses_each_write_and_the_first_for_which_there_is_room_fi
     store.close()
 
 
+@pytest.mark.stack
 def test_a_store_on_a_full_disk_can_be_closed_and_is_whole(small_disk, fill):
     store = Store(small_disk / "rows")
     store.write([step(1)], {}, {0: 1})

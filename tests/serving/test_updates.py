@@ -135,6 +135,7 @@ def test_state_of_another_topic_is_dropped(start, shards, item_row, broker, unti
     assert consumer.parameters.progress == {}
 
 
+@pytest.mark.stack
 def test_a_full_disk_holds_updates_up_shows_as_lag_and_loses_none(
     small_disk, fill, start, shards, item_row, until
 ):
