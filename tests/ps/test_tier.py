@@ -1,6 +1,7 @@
 """A table with a tier on disk is the table: nothing shows where a row lies, and memory keeps its limit."""
 
 import math
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -306,9 +307,13 @@ def test_a_full_disk_is_let_go_of(small_disk, fill):
     filler = fill()
     columns = np.zeros((1000, DIM), np.float32), np.zeros(1000, np.int64), np.zeros(1000, np.uint32)
     cold.write((np.arange(1000), *columns))
+    assert shutil.disk_usage(small_disk).free == 0
     cold.close()
     filler.unlink()
-    ColdRows(small_disk / "rows", DIM, 1 << 20).close()
+    anew = ColdRows(small_disk / "rows", DIM, 1 << 20)
+    anew.write((np.arange(1000, 2000), *columns))
+    assert anew.contains(np.array([999, 1000])).tolist() == [False, True]
+    anew.close()
 
 
 class Stalling:

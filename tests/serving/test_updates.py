@@ -167,35 +167,39 @@ def test_a_full_disk_holds_updates_up_shows_as_lag_and_loses_none(
     assert not any(consumer.counts.values())
 
 
-def test_a_refused_write_is_tried_again(start, shards, item_row, monkeypatch, until):
+@pytest.fixture
+def refuse_first(monkeypatch):
+    """`refuse_first(store, name)`: the first call of a method is refused; counts all of them from 1."""
+
+    def refuse(store, name):
+        call, tries = getattr(store, name), itertools.count(1)
+
+        def fail_first(*arguments):
+            if next(tries) == 1:
+                raise StoreError("no space left")
+            call(*arguments)
+
+        monkeypatch.setattr(store, name, fail_first)
+        return tries
+
+    return refuse
+
+
+def test_a_refused_write_is_tried_again(start, shards, item_row, refuse_first, until):
     consumer = start()
     until(lambda: consumer.caught_up, "caught up")
-    write, tries = consumer.parameters.store.write, itertools.count(1)
-
-    def fail_first(*arguments):
-        if next(tries) == 1:
-            raise StoreError("no space left")
-        write(*arguments)
-
-    monkeypatch.setattr(consumer.parameters.store, "write", fail_first)
+    tries = refuse_first(consumer.parameters.store, "write")
     shards[0].publish({"item_id": {1: 1}})
     item_row(consumer, 1, 1)
     assert next(tries) > 2
 
 
 def test_rows_of_a_life_that_is_over_go_once_the_next_is_complete(
-    start, shards, item_row, monkeypatch, until
+    start, shards, item_row, refuse_first, until
 ):
     kept, gone = np.flatnonzero(shard_of(np.arange(9), 2) == 0)[:2].tolist()
     consumer = start()
-    remove, tries = consumer.parameters.store.remove, itertools.count(1)
-
-    def fail_first(*arguments):
-        if next(tries) == 1:
-            raise StoreError("no space left")
-        remove(*arguments)
-
-    monkeypatch.setattr(consumer.parameters.store, "remove", fail_first)
+    tries = refuse_first(consumer.parameters.store, "remove")
     shards[0].publish({"item_id": {kept: 1, gone: 1}})
     shards[0].publish({"item_id": {kept: 2}}, epoch=2, sequence=1)
     item_row(consumer, kept, 2)
