@@ -7,6 +7,7 @@ It outlives no process, so nothing is logged ahead or waited for: after a crash 
 snapshot.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -48,6 +49,7 @@ class ColdRows:
         Half of `memory_bytes` buffers writes, the other half caches blocks, filters and indexes first.
         """
         self._path = path
+        self._is_stuck = False
         self._record = np.dtype(
             [("last_update_ms", "<i8"), ("count", "<u4"), ("values", "<f4", (row_floats,))]
         )
@@ -119,6 +121,10 @@ class ColdRows:
 
     def close(self) -> None:
         """Let go of the directory, also when it is full or broken: what is on it outlives nobody."""
+        if self._is_stuck:
+            # It would flush first, and wait for ever: so this is left to the end of the process.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
+            return
         with suppress(Exception):
             self._db.close()
 
@@ -143,11 +149,15 @@ class ColdRows:
     def _write(self, fill: Callable[[WriteBatch], None]) -> None:
         """Write a batch, which each try takes from `fill` anew: RocksDB empties those that it refuses."""
         with self._explained("written"):
-            for attempt in _UNTIL_FLUSHED:
-                with attempt:
-                    batch = WriteBatch(raw_mode=True)
-                    fill(batch)
-                    self._db.write(batch, self._write_options)
+            try:
+                for attempt in _UNTIL_FLUSHED:
+                    with attempt:
+                        batch = WriteBatch(raw_mode=True)
+                        fill(batch)
+                        self._db.write(batch, self._write_options)
+            except TimeoutError:
+                self._is_stuck = True
+                raise
 
     def _property(self, name: str) -> int:
         return int(self._db.property_int_value(name) or 0)

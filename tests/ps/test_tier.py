@@ -320,7 +320,10 @@ class Stalling:
     """RocksDB whose buffers stay full for so many writes."""
 
     def __init__(self, db: Any, times: float) -> None:
-        self.db, self.times = db, times
+        self.db, self.times, self.is_closed = db, times, False
+
+    def close(self) -> None:
+        self.is_closed = True
 
     def write(self, batch: Any, options: Any) -> None:
         assert options.no_slowdown  # else the whole process would wait, on a full disk for ever
@@ -358,3 +361,16 @@ def test_a_disk_that_takes_nothing_any_more_is_told(stall, monkeypatch):
     monkeypatch.setattr(cold_rows, "_UNTIL_FLUSHED", impatient)
     with pytest.raises(DiskError, match="the disk is full, or far too slow"):
         stall(math.inf)
+
+
+def test_what_is_stuck_in_a_full_disk_is_not_waited_for_at_the_end(tmp_path, monkeypatch):
+    cold = ColdRows(tmp_path / "rows", DIM, 1 << 20)
+    db = cold._db
+    stuck = cold._db = Stalling(db, math.inf)
+    impatient = cold_rows._UNTIL_FLUSHED.copy(stop=stop_after_delay(0.05))
+    monkeypatch.setattr(cold_rows, "_UNTIL_FLUSHED", impatient)
+    with pytest.raises(DiskError):
+        cold.remove(np.arange(5))
+    cold.close()
+    assert not stuck.is_closed
+    db.close()
